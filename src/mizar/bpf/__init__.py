@@ -1,0 +1,1 @@
+"""Loading BPF objects with libbpf: specs without privileges, maps, programs, links, pins."""

@@ -1,0 +1,1 @@
+"""The resources users declare and the rules they obey: plain structs, pure functions, no I/O."""

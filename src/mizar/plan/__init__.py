@@ -1,0 +1,1 @@
+"""From resources to table entries, purely: what each host must hold, and the deltas between."""
