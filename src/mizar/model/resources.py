@@ -7,11 +7,11 @@ and refuses unknown fields. What may be changed later is in `registry`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-API_VERSION = "mizar/v1"
+API_VERSION: Final = "mizar/v1"
 
 Phase = Literal["Pending", "Ready", "Failed"]
 
@@ -20,7 +20,7 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of everything that is stored or sent."""
 
 
-class Metadata(Struct):
+class Metadata(Struct, frozen=True, kw_only=True):
     """Name, scope and bookkeeping of a resource.
 
     ``revision`` is the store's revision that last wrote the resource,
@@ -35,14 +35,14 @@ class Metadata(Struct):
     created: str = ""
 
 
-class HostSpec(Struct):
+class HostSpec(Struct, frozen=True, kw_only=True):
     """A machine. ``address``: on its uplink. ``transit``: may hold transit tables."""
 
     address: str
     transit: bool = True
 
 
-class HostStatus(Struct):
+class HostStatus(Struct, frozen=True, kw_only=True):
     phase: Phase = "Pending"
     message: str = ""
     uplink: str = ""
@@ -51,23 +51,23 @@ class HostStatus(Struct):
     version: str = ""
 
 
-class TenantSpec(Struct):
+class TenantSpec(Struct, frozen=True, kw_only=True):
     description: str = ""
 
 
-class TenantStatus(Struct):
+class TenantStatus(Struct, frozen=True, kw_only=True):
     phase: Phase = "Pending"
     message: str = ""
 
 
-class VPCSpec(Struct):
+class VPCSpec(Struct, frozen=True, kw_only=True):
     """``cidrs``: the VPC's address ranges. ``routers``: how many hosts hold its transit router."""
 
     cidrs: list[str]
     routers: int = 2
 
 
-class VPCStatus(Struct):
+class VPCStatus(Struct, frozen=True, kw_only=True):
     """``routers``: names of the hosts that hold the transit router, sorted."""
 
     phase: Phase = "Pending"
@@ -76,7 +76,7 @@ class VPCStatus(Struct):
     routers: list[str] = []
 
 
-class NetworkSpec(Struct):
+class NetworkSpec(Struct, frozen=True, kw_only=True):
     """A subnet of ``vpc``. ``gateways``: one per CIDR; by default the first usable address."""
 
     vpc: str
@@ -85,8 +85,8 @@ class NetworkSpec(Struct):
     switches: int = 2
 
 
-class NetworkStatus(Struct):
-    """``number`` is unique in the VPC (1...). ``gateways`` as in force. ``switches``: host names."""
+class NetworkStatus(Struct, frozen=True, kw_only=True):
+    """``number``: unique in the VPC (1...). ``gateways``: as in force. ``switches``: host names."""
 
     phase: Phase = "Pending"
     message: str = ""
@@ -95,7 +95,7 @@ class NetworkStatus(Struct):
     switches: list[str] = []
 
 
-class EndpointSpec(Struct):
+class EndpointSpec(Struct, frozen=True, kw_only=True):
     """An interface of a workload.
 
     ``host``: where it is; empty: chosen by the placement. ``addresses``: fixed
@@ -112,7 +112,7 @@ class EndpointSpec(Struct):
     interface: str = "eth0"
 
 
-class EndpointStatus(Struct):
+class EndpointStatus(Struct, frozen=True, kw_only=True):
     """As in force. ``generation`` rises with every placement of the address."""
 
     phase: Phase = "Pending"
@@ -123,35 +123,35 @@ class EndpointStatus(Struct):
     generation: int = 0
 
 
-class Host(Struct, tag_field="kind", tag="Host"):
+class Host(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Host"):
     metadata: Metadata
     spec: HostSpec
     status: HostStatus = HostStatus()
     apiVersion: Literal["mizar/v1"] = API_VERSION  # noqa: N815 - the field's standard name
 
 
-class Tenant(Struct, tag_field="kind", tag="Tenant"):
+class Tenant(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Tenant"):
     metadata: Metadata
     spec: TenantSpec = TenantSpec()
     status: TenantStatus = TenantStatus()
     apiVersion: Literal["mizar/v1"] = API_VERSION  # noqa: N815
 
 
-class VPC(Struct, tag_field="kind", tag="VPC"):
+class VPC(Struct, frozen=True, kw_only=True, tag_field="kind", tag="VPC"):
     metadata: Metadata
     spec: VPCSpec
     status: VPCStatus = VPCStatus()
     apiVersion: Literal["mizar/v1"] = API_VERSION  # noqa: N815
 
 
-class Network(Struct, tag_field="kind", tag="Network"):
+class Network(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Network"):
     metadata: Metadata
     spec: NetworkSpec
     status: NetworkStatus = NetworkStatus()
     apiVersion: Literal["mizar/v1"] = API_VERSION  # noqa: N815
 
 
-class Endpoint(Struct, tag_field="kind", tag="Endpoint"):
+class Endpoint(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Endpoint"):
     metadata: Metadata
     spec: EndpointSpec
     status: EndpointStatus = EndpointStatus()
