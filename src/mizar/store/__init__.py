@@ -1,0 +1,1 @@
+"""Where resources outlive the server: the port, and SQLite behind it."""
