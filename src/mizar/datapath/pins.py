@@ -1,0 +1,116 @@
+"""What outlives the agent, and where: one directory of bpffs per host.
+
+| path               | what                                                             |
+|--------------------|------------------------------------------------------------------|
+| maps/NAME          | the map                                                          |
+| layouts/NAME       | symlink whose target is the layout's fingerprint                 |
+| programs/VERSION/  | the programs of one build; VERSION is the objects' hash          |
+| links/NAME         | uplink_tcx, uplink_xdp, and one per endpoint's interface         |
+| namespaces/HASH    | symlink to /run/netns/NAME: a namespace that the agent made      |
+
+Nothing is kept outside it, so a reboot, which empties the kernel, empties the
+record too. bpffs refuses dots in names and knows no files but pins; hence
+symlinks for text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+from pathlib import Path
+
+from mizar.datapath import namespaces
+
+DEFAULT = Path("/sys/fs/bpf/mizar")
+BPFFS = Path("/sys/fs/bpf")
+
+
+class PinError(Exception):
+    """The pin directory can't be used; the message says why and what to do."""
+
+
+class Pins:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.maps = root / "maps"
+        self.layouts = root / "layouts"
+        self.programs = root / "programs"
+        self.links = root / "links"
+        self.namespaces = root / "namespaces"
+
+    def make(self) -> None:
+        """Creates the directories, and mounts bpffs where it is missing; raises `PinError`."""
+        if not is_bpffs(self.root):
+            _mount_bpffs(self.root)
+        for directory in (self.maps, self.layouts, self.programs, self.links, self.namespaces):
+            if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+                directory.unlink()
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def layout(self, name: str) -> str:
+        """The fingerprint recorded with a map; empty when there is none."""
+        try:
+            return os.readlink(self.layouts / name)
+        except OSError:
+            return ""
+
+    def record_layout(self, name: str, fingerprint: str) -> None:
+        remove(self.layouts / name)
+        (self.layouts / name).symlink_to(fingerprint)
+
+    def own_namespaces(self) -> list[str]:
+        """Names of the namespaces that the agent made, sorted."""
+        marks = [p for p in self.namespaces.iterdir() if p.is_symlink()]
+        return sorted(Path(os.readlink(mark)).name for mark in marks)
+
+    def mark_namespace(self, name: str) -> None:
+        with contextlib.suppress(FileExistsError):
+            self._mark(name).symlink_to(namespaces.path(name))
+
+    def is_own_namespace(self, name: str) -> bool:
+        return self._mark(name).is_symlink()
+
+    def forget_namespace(self, name: str) -> None:
+        remove(self._mark(name))
+
+    def _mark(self, name: str) -> Path:
+        return self.namespaces / hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def remove(path: Path) -> None:
+    """Removes a pin, a symlink or a whole directory of them; absent is fine."""
+    if path.is_dir() and not path.is_symlink():
+        for child in path.iterdir():
+            remove(child)
+        path.rmdir()
+        return
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
+def is_bpffs(path: Path) -> bool:
+    """Whether the path (or its nearest existing parent) lies on a BPF file system."""
+    while not path.exists():
+        path = path.parent
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == wanted:
+            return after.split()[0] == "bpf"
+    return False
+
+
+def _mount_bpffs(root: Path) -> None:
+    if BPFFS not in root.parents:
+        raise PinError(
+            f"{root} is not on a BPF file system; use a path below {BPFFS}, "
+            "or mount one there (mount -t bpf bpf PATH)"
+        )
+    BPFFS.mkdir(parents=True, exist_ok=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", str(BPFFS).encode(), b"bpf", ctypes.c_ulong(0), None) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise PinError(f"{BPFFS} can't be mounted: {reason}; run as root, with CONFIG_BPF_SYSCALL")
