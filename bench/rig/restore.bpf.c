@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Makes every repetition of a test run start from a true packet.
+ *
+ * Neither BPF_PROG_TEST_RUN nor its live frames give a repetition the packet
+ * that the caller passed: it gets what the last repetition left. `restore`
+ * writes the next image over the packet's head and tail-calls the program under
+ * test. With `bounce` in that program's place the same run measures what the
+ * restoring costs.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define IMAGES 16384
+#define IMAGE_WORDS 16
+
+struct image {
+	__u8 bytes[IMAGE_WORDS * 8];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, IMAGES);
+	__type(key, __u32);
+	__type(value, struct image);
+} images SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} turn SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} tested SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} arrived SEC(".maps");
+
+SEC("xdp")
+int restore(struct xdp_md *ctx)
+{
+	__u64 *packet = (void *)(long)ctx->data;
+	const __u64 *image;
+	__u32 zero = 0, index;
+	__u64 *count;
+
+	if ((void *)(packet + IMAGE_WORDS) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	count = bpf_map_lookup_elem(&turn, &zero);
+	if (!count)
+		return XDP_ABORTED;
+	index = (*count)++ % IMAGES;
+	image = bpf_map_lookup_elem(&images, &index);
+	if (!image)
+		return XDP_ABORTED;
+#pragma unroll
+	for (int word = 0; word < IMAGE_WORDS; word++)
+		packet[word] = image[word];
+	bpf_tail_call(ctx, &tested, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int bounce(struct xdp_md *ctx)
+{
+	return XDP_TX;
+}
+
+/* At the far end of the wire: count what really came, and drop it. */
+SEC("xdp")
+int sink(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u64 *count = bpf_map_lookup_elem(&arrived, &zero);
+
+	if (count)
+		(*count)++;
+	return XDP_DROP;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
