@@ -47,7 +47,8 @@
 	REASON(FRAGMENT, DROP, "fragmented outer packet") \
 	REASON(ENCAPSULATION_FAILED, DROP, "the kernel refused to make room for the tunnel header") \
 	REASON(DECAPSULATION_FAILED, DROP, "the kernel refused to remove the tunnel header") \
-	REASON(REDIRECT_FAILED, DROP, "the kernel refused the redirect")
+	REASON(REDIRECT_FAILED, DROP, "the kernel refused the redirect") \
+	REASON(ECN_LOST, DROP, "congestion marked by the underlay, on a flow that can't carry the mark")
 
 enum reason {
 #define REASON_ENUM(name, verdict, text) REASON_##name,

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* The maps, shared by all programs of a host; layouts and meaning are in model.h.
+ *
+ * The sizes here are upper limits: user space may create a map smaller, or with
+ * one entry where the host doesn't have the role. Only the caches (locations,
+ * hint_times) evict.
+ */
+#ifndef MIZAR_MAPS_H
+#define MIZAR_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "model.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct host_config);
+} host_config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, LIMIT_UNDERLAY_PREFIXES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct underlay_key);
+	__type(value, __u32);
+} underlay_prefixes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LIMIT_PORTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct port);
+} ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LIMIT_LOCAL_ADDRESSES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct endpoint_key);
+	__type(value, struct local_endpoint);
+} local SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, LIMIT_ROUTES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_key);
+	__type(value, struct transit_set);
+} routes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, LIMIT_SWITCH_NETWORKS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_key);
+	__type(value, struct switch_network);
+} switch_networks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LIMIT_SWITCH_ENDPOINTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct endpoint_key);
+	__type(value, struct switch_endpoint);
+} switch_endpoints SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, LIMIT_ROUTER_NETWORKS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_key);
+	__type(value, struct transit_set);
+} router_networks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LIMIT_LOCATIONS);
+	__type(key, struct endpoint_key);
+	__type(value, struct location);
+} locations SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LIMIT_HINT_PAIRS);
+	__type(key, struct hint_pair);
+	__type(value, __u64); /* ns, by clock_ns() */
+} hint_times SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASON_COUNT);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, LIMIT_EVENTS_BYTES);
+} events SEC(".maps");
+
+/* Types of the model that no map holds: named here so that the object's BTF,
+ * which user space reads, has them. The section is never loaded. */
+struct model_types {
+	enum reason reason;
+	enum limit limit;
+	enum transit_kind transit_kind;
+	enum interface_kind interface_kind;
+	enum event_type event_type;
+	enum geneve_option_type geneve_option_type;
+	struct handover handover;
+	struct hint_event hint_event;
+	struct geneve_option geneve_option;
+	struct hint_option hint_option;
+};
+const struct model_types model_types SEC(".model_types") = {};
+
+/* Always there: an array of one. Not configured: uplink_ifindex is 0. */
+static __always_inline struct host_config *configuration(void)
+{
+	__u32 only = 0;
+
+	return bpf_map_lookup_elem(&host_config, &only);
+}
+
+static __always_inline __u64 clock_ns(const struct host_config *config)
+{
+	return config->test_clock_ns ? config->test_clock_ns : bpf_ktime_get_coarse_ns();
+}
+
+#endif
