@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+#ifndef SAMPLE_H
+#define SAMPLE_H
+
+#include <linux/types.h>
+
+enum verdict { VERDICT_PASS, VERDICT_DROP = 3, VERDICTS };
+
+struct sample_key {
+	__u32 vni;
+	__u8 address[16];
+};
+
+struct sample_value {
+	__u8 host[16];
+	__u32 generation;
+	__u32 identity;
+};
+
+struct sample_prefix {
+	__u32 bits;
+	__u8 address[4];
+};
+
+struct sample_wire {
+	__be16 class;
+	__u8 type;
+	__u8 length;
+	__be32 identity;
+	__be64 generation;
+};
+
+struct sample_mixed {
+	__u32 host_order;
+	__be32 wire_order;
+	__s64 offset;
+	__be16 port;
+	__u8 mac[6];
+};
+
+struct sample_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+#endif
