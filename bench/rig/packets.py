@@ -58,7 +58,7 @@ def in_transit(
 ) -> bytes:
     """What a sender's host (hosts[0]) sends to a transit host (hosts[1]): an inner UDP packet."""
     options = option(OPTION_IDENTITY, bytes(4)) + option(OPTION_ORIGIN, mapped(hosts[0]))
-    datagram = ipv4(*inner, 64, udp(4000, 4001, bytes(18)))
+    datagram = ipv4(*inner, 64, udp(4000, 4001, bytes(8)))
     frame = ethernet("02:4d:5a:00:00:01", "02:10:00:00:00:01", datagram)
     tunnel = udp(source_port, GENEVE_PORT, geneve(vni, options, frame))
     return ethernet(macs[1], macs[0], ipv4(*hosts, OUTER_TTL, tunnel))

@@ -8,7 +8,12 @@
  * restoring costs.
  */
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+
+#define AF_INET 2
 
 #define IMAGES 16384
 #define IMAGE_WORDS 16
@@ -69,9 +74,34 @@ int restore(struct xdp_md *ctx)
 	return XDP_ABORTED;
 }
 
+/* Costs nothing: what is left is the restoring, the tail call and the run's own loop. */
 SEC("xdp")
 int bounce(struct xdp_md *ctx)
 {
+	return XDP_TX;
+}
+
+/* Plain IPv4 forwarding, back to where the packet came from: the baseline. */
+SEC("xdp")
+int forward(struct xdp_md *ctx)
+{
+	struct ethhdr *ethernet = (void *)(long)ctx->data;
+	struct iphdr *ip = (void *)(ethernet + 1);
+	struct bpf_fib_lookup way = {.family = AF_INET, .ifindex = ctx->ingress_ifindex};
+	__u32 check;
+
+	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	way.ipv4_src = ip->daddr;
+	way.ipv4_dst = ip->saddr;
+	way.tot_len = bpf_ntohs(ip->tot_len);
+	if (bpf_fib_lookup(ctx, &way, sizeof(way), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return XDP_ABORTED;
+	check = ip->check + bpf_htons(0x100);
+	ip->check = check + (check >= 0xffff);
+	ip->ttl--;
+	__builtin_memcpy(ethernet->h_dest, way.dmac, sizeof(way.dmac));
+	__builtin_memcpy(ethernet->h_source, way.smac, sizeof(way.smac));
 	return XDP_TX;
 }
 

@@ -1,0 +1,147 @@
+"""Runs an XDP program on true packets, many times in one system call (see restore.bpf.c).
+
+A transit host in a namespace of its own, its uplink's other end a sink that counts and drops.
+"""
+
+import ipaddress
+import os
+import pathlib
+import random
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from mizar.bpf import links, maps, objects, programs
+from mizar.datapath import namespaces as setns
+from mizar.datapath import netlink, tables
+from rig import namespaces, packets, paths
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+IMAGES = 16384
+IMAGE_BYTES = 128
+VNI = 7
+NEXT_HOSTS = [f"10.99.0.{number}" for number in range(10, 18)]
+
+
+def build(directory: str) -> objects.ObjectSpec:
+    """The harness's own object, compiled as the project's are."""
+    sys.path.insert(0, str(REPOSITORY / "bpf"))
+    import build as compiler
+
+    here = pathlib.Path(__file__).parent
+    compiled = compiler.build(here, pathlib.Path(directory), REPOSITORY / "bpf")
+    return objects.read(compiled[0])
+
+
+class Harness:
+    """A transit host whose uplink program can be run; `transit_host` makes one."""
+
+    def __init__(
+        self, loaded: objects.Collection, netns_fd: int, ifindex: int, switched: int
+    ) -> None:
+        self.programs = loaded.programs
+        self.maps = loaded.maps
+        self.switched = switched
+        self._netns_fd = netns_fd
+        self._ifindex = ifindex
+
+    def know(self, addresses: Sequence[int]) -> None:
+        """Fill the transit switch with endpoints and the images with packets to random ones."""
+        keys = [(VNI, packets.mapped(str(ipaddress.IPv4Address(a)))) for a in addresses]
+        hosts = [packets.mapped(host) for host in NEXT_HOSTS]
+        places = [(hosts[a % len(hosts)], 1, 0) for a in addresses]
+        self.maps["switch_endpoints"].update_batch(keys, places)
+        drawn = random.Random(1).choices(addresses, k=IMAGES)
+        self.maps["images"].update_batch(range(IMAGES), [(_image(a),) for a in drawn])
+
+    def run(self, program: programs.Program, repeat: int, live: bool) -> float:
+        """Run `program` on the next `repeat` images; returns ns per repetition.
+
+        live: what it transmits goes out of the uplink. Each run goes through the images in order.
+        """
+        self.maps["tested"].update(0, program.fd)
+        context = programs.XdpContext(ingress_ifindex=self._ifindex)
+        packet = bytes(IMAGE_BYTES)
+        with setns.inside(self._netns_fd):
+            done = self.programs["restore"].test_run(packet, context, repeat, live_frames=live)
+        return done.duration_ns
+
+    def count(self, reason: int) -> int:
+        return sum(slot[0] for slot in self.maps["counters"].lookup(reason))
+
+    def arrived(self) -> int:
+        return sum(self.maps["arrived"].lookup(0))
+
+
+@contextmanager
+def transit_host(run: namespaces.Namespaces, label: str, entries: int) -> Iterator[Harness]:
+    """A host that is a transit switch for `entries` endpoints with random addresses."""
+    host, peer = paths.hosts(run, label, "wire")
+    # bpf_fib_lookup refuses interfaces that don't forward.
+    forward = ["sysctl", "-qw", f"net.ipv4.conf.{paths.UPLINK}.forwarding=1"]
+    namespaces.run(namespaces.inside(host, forward))
+    for address in (paths.HOST_ADDRESSES[1], *NEXT_HOSTS):
+        namespaces.links(
+            host, f"neigh add {address} lladdr {paths.HOST_MACS[1]} dev {paths.UPLINK}"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        specs = [objects.shipped("uplink"), build(scratch)]
+    sizes = {"switch_endpoints": max(entries, 1)}
+    with objects.load(specs, max_entries=sizes) as loaded, _descriptor(host) as netns_fd:
+        ifindex = _configure(loaded.maps, netns_fd)
+        with _descriptor(peer) as peer_fd, setns.inside(peer_fd):
+            sink = links.attach_xdp(loaded.programs["sink"], _uplink_index())
+        with setns.inside(netns_fd):
+            own = links.attach_xdp(loaded.programs["uplink_xdp"], ifindex)
+        with sink, own:
+            reasons = specs[0].types.enum("reason")
+            harness = Harness(loaded, netns_fd, ifindex, reasons["REASON_SWITCHED"])
+            harness.know(random.Random(2).sample(range(0x0A000000, 0x0B000000), entries))
+            yield harness
+
+
+def _configure(tables_of_host: dict[str, maps.Map], netns_fd: int) -> int:
+    """Write what every host knows; returns the uplink's index."""
+    with setns.inside(netns_fd):
+        ifindex = _uplink_index()
+    mtu = paths.UNDERLAY_MTU
+    tables_of_host["host_config"].update(
+        0,
+        (
+            packets.mapped(paths.HOST_ADDRESSES[0]),
+            tables.ROUTER_MAC,
+            mtu - tables.TUNNEL_OVERHEAD,
+            ifindex,
+            mtu,
+            1,
+            0,
+        ),
+    )
+    tables_of_host["underlay_prefixes"].update(tables.prefix_bytes("10.99.0.0/24"), 1)
+    return ifindex
+
+
+def _image(address: int) -> bytes:
+    """The head of a packet from the peer to this host, for an endpoint known here."""
+    ends = paths.HOST_ADDRESSES[1], paths.HOST_ADDRESSES[0]
+    macs = paths.HOST_MACS[1], paths.HOST_MACS[0]
+    inner = "10.255.255.1", str(ipaddress.IPv4Address(address))
+    port = 49152 + address % 16384
+    return packets.in_transit(VNI, ends, macs, inner, port)
+
+
+@contextmanager
+def _descriptor(namespace: str) -> Iterator[int]:
+    fd = setns.open_fd(namespace)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _uplink_index() -> int:
+    with netlink.Route() as route:
+        link = route.link(paths.UPLINK)
+    assert link
+    return link.index
