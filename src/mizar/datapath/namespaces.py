@@ -93,6 +93,17 @@ def inside(fd: int) -> Iterator[None]:
             os.close(home)
 
 
+@contextlib.contextmanager
+def entered(name: str) -> Iterator[None]:
+    """Runs the body in the namespace of that name; FileNotFoundError when there is none."""
+    fd = open_fd(name)
+    try:
+        with inside(fd):
+            yield
+    finally:
+        os.close(fd)
+
+
 def create(name: str) -> None:
     """Creates the namespace and its name; FileExistsError when the name is a live one."""
     if exists(name):
