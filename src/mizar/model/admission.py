@@ -1,18 +1,19 @@
 """Decides whether requests may happen, and with which numbers, addresses and places.
 
-Pure: state and requests in, `Decision` out; the state is left as it was. All or
-nothing, and the order of the requests doesn't matter (a manifest may list an
-endpoint before its network).
+Pure to the outside: state and requests in, `Decision` out; the state is used as
+scratch and left as it was. All or nothing, and the order of the requests doesn't
+matter (a manifest may list an endpoint before its network).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Literal
 
 import msgspec
 
-from mizar.model import resources
+from mizar.model import draft, errors, grants, limits, registry, resources, rules
 from mizar.model import state as states
 
 Op = Literal["apply", "create", "replace", "delete"]
@@ -29,6 +30,15 @@ class Request(msgspec.Struct, frozen=True):
     op: Op
     resource: resources.Resource | None = None
     key: resources.Key | None = None
+
+    @property
+    def target(self) -> resources.Key:
+        """The key of what it is about."""
+        if self.resource is not None:
+            return resources.key_of(self.resource)
+        if self.key is None:
+            raise ValueError("a request needs a resource or a key")
+        return self.key
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -66,4 +76,119 @@ def admit(
     were too few hosts, a bounded number a call): call until ``changes`` is empty
     after a host has joined. Raises an `errors.Refused` that holds every problem.
     """
-    raise NotImplementedError
+    d = draft.Draft(state, now, live_hosts, underlay)
+    try:
+        d.reap(limits.REAPED + 2 * len(requests))
+        _check_alone(d, requests)
+        actions = {request.target: _decide(d, request) for request in sorted(requests, key=_order)}
+        if d.problems:
+            raise errors.refused(d.problems)
+        for key in [*itertools.islice(state.underprovided(), limits.PLACEMENTS)]:
+            d.place_anew(key)
+        changes, records = d.net()
+    finally:
+        d.undo()
+    results = [Result(request.target, actions[request.target]) for request in requests]
+    return Decision(changes, records, results)
+
+
+def _check_alone(d: draft.Draft, requests: Sequence[Request]) -> None:
+    """Rules that need no state, and that nothing is named twice."""
+    seen: set[resources.Key] = set()
+    for request in requests:
+        key = request.target
+        if key in seen:
+            d.refuse(key, "", "it is named twice in one request", "leave one of them out")
+        seen.add(key)
+        if request.resource is not None and (problems := rules.check(request.resource)):
+            d.problems += problems
+            d.spoiled.add(key)
+
+
+def _order(request: Request) -> tuple[int, int]:
+    """Deletes first, users before used; then writes, used before users; hosts go last.
+
+    Endpoints with fixed addresses come before those that take what is free.
+    """
+    rank = registry.RANK[request.target.kind]
+    if request.op == "delete":
+        return (2, 0) if request.target.kind == "Host" else (0, -rank)
+    resource = request.resource
+    takes_any = isinstance(resource, resources.Endpoint) and not resource.spec.addresses
+    return (1, rank + takes_any)
+
+
+def _decide(d: draft.Draft, request: Request) -> Action:
+    """Drafts one request; its action, meaningless if it was refused."""
+    key = request.target
+    if key in d.spoiled:
+        return "unchanged"
+    if request.resource is None:
+        _delete(d, key)
+        return "deleted"
+    return _write(d, request.op, request.resource)
+
+
+def _delete(d: draft.Draft, key: resources.Key) -> None:
+    old = d.state.get(key)
+    if old is None:
+        d.refuse(key, "", "it doesn't exist", f"see mizar get {_plural(key)}", "not_found")
+        return
+    if by := grants.users(d.state, key):
+        if not d.spoiled.isdisjoint(by):
+            d.spoiled.add(key)
+        else:
+            d.problems.append(grants.in_use(key, by))
+            d.spoiled.add(key)
+        return
+    grants.forget(d, old)
+    if key.kind == "Host":
+        _release_tables(d, key.name)
+    d.put(key, None)
+
+
+def _write(d: draft.Draft, op: Op, wish: resources.Resource) -> Action:
+    key = resources.key_of(wish)
+    old = d.state.get(key)
+    if not _may(d, op, key, old, wish.metadata.revision):
+        return "unchanged"
+    new = grants.grant(d, wish)
+    if new is None or new == old:
+        return "unchanged"
+    d.put(key, new)
+    if isinstance(new, resources.Host) and old is not None and not new.spec.transit:
+        _release_tables(d, key.name)
+    return "created" if old is None else "configured"
+
+
+def _may(
+    d: draft.Draft,
+    op: Op,
+    key: resources.Key,
+    old: resources.Resource | None,
+    revision: int,
+) -> bool:
+    """Whether the operation fits what there is."""
+    if op == "create" and old is not None:
+        d.refuse(
+            key, "metadata.name", "the name is in use", "use another name, or apply", "conflict"
+        )
+    elif op == "replace" and old is None:
+        d.refuse(key, "", "it doesn't exist", f"see mizar get {_plural(key)}", "not_found")
+    elif op == "replace" and old is not None and revision not in (0, old.metadata.revision):
+        message = f"it has changed: revision {old.metadata.revision}, not {revision}"
+        d.refuse(
+            key, "metadata.revision", message, "read it again and repeat the change", "conflict"
+        )
+    return key not in d.spoiled
+
+
+def _release_tables(d: draft.Draft, host: str) -> None:
+    """Other hosts take the transit tables that ``host`` holds."""
+    for key in [*d.state.held_by(host)]:
+        d.place_anew(key, without=host)
+
+
+def _plural(key: resources.Key) -> str:
+    scope = f" -n {key.tenant}" if key.tenant else ""
+    return registry.KINDS[key.kind].plural + scope

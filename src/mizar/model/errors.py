@@ -32,7 +32,7 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{place}: {self.message}; {self.remedy}"
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault
     """Base: the request as a whole is refused and nothing has changed."""
 
     code: ClassVar[Code] = "invalid"

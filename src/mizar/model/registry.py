@@ -170,9 +170,7 @@ KINDS: Final[dict[str, Kind]] = {
 }
 RANK: Final[dict[str, int]] = {name: rank for rank, name in enumerate(KINDS)}
 _WORDS: Final = {
-    word: kind
-    for kind in KINDS.values()
-    for word in (kind.name.lower(), kind.plural, *kind.short)
+    word: kind for kind in KINDS.values() for word in (kind.name.lower(), kind.plural, *kind.short)
 }
 
 

@@ -7,17 +7,25 @@ stores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import bisect
+import builtins
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
-from mizar.model import resources
+from mizar.model import addresses, ipam, limits, placement, registry, resources
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Record(msgspec.Struct, frozen=True):
     """A line of the allocators' own memory, stored beside the resources and opaque to the store.
 
     ``name`` -> text, before and after (None: absent), as `resources.Change`.
+    Names: ``vni`` and ``network/VNI`` (the number given last), and
+    ``freed/VNI/ADDRESS`` (when it was freed, and its last generation).
     """
 
     name: str
@@ -25,13 +33,57 @@ class Record(msgspec.Struct, frozen=True):
     new: str | None
 
 
+class Freed(NamedTuple):
+    """An address at rest. ``at``: Unix seconds."""
+
+    at: float
+    generation: int
+
+
+class _Members:
+    """A network's endpoints by address, and which of its addresses are taken."""
+
+    __slots__ = ("by_address", "pool", "span", "vni", "vpc")
+
+    def __init__(self, vpc: resources.Key, vni: int, span: addresses.Span) -> None:
+        self.vpc = vpc
+        self.vni = vni
+        self.span = span
+        self.pool = ipam.Pool(span)
+        self.by_address: dict[str, resources.Endpoint] = {}
+
+
+class Room(NamedTuple):
+    """How full a network is, in addresses that endpoints may have."""
+
+    used: int
+    resting: int
+    size: int
+
+
 class State:
     """Resources by key, and who uses what. ``revision``: of the last `apply`."""
 
-    revision: int
-
     def __init__(self) -> None:
         self.revision = 0
+        self.spread = placement.Spread()
+        self.transit: dict[str, None] = {}  # hosts that may hold tables
+        self._resources: dict[str, dict[str, dict[str, resources.Resource]]] = {
+            kind: {} for kind in registry.KINDS
+        }
+        self._host_addresses: dict[str, str] = {}
+        self._vnis: dict[int, resources.Key] = {}
+        self._ranges: dict[resources.Key, list[tuple[addresses.Span, resources.Key]]] = {}
+        self._members: dict[resources.Key, _Members] = {}
+        self._on_host: dict[str, dict[str, resources.Endpoint]] = {}
+        self._macs: dict[tuple[int, str], resources.Key] = {}
+        self._interfaces: dict[tuple[str, str, str], resources.Key] = {}
+        self._held: dict[str, dict[resources.Key, None]] = {}
+        self._short: tuple[dict[resources.Key, None], ...] = tuple(
+            {} for _ in range(limits.HOLDERS)
+        )
+        self._freed: dict[tuple[int, str], Freed] = {}
+        self._counters: dict[str, int] = {}
 
     @classmethod
     def load(
@@ -41,31 +93,13 @@ class State:
         revision: int,
     ) -> State:
         """The state of a store's content, in any order; ``records`` are (name, value)."""
-        raise NotImplementedError
-
-    def get(self, key: resources.Key) -> resources.Resource | None:
-        """The resource, or None."""
-        raise NotImplementedError
-
-    def list(self, kind: str, tenant: str | None = None) -> list[resources.Resource]:
-        """All of a kind, of one tenant if given, sorted by tenant and name."""
-        raise NotImplementedError
-
-    def endpoints_on(self, host: str) -> Iterable[resources.Endpoint]:
-        """The endpoints placed on a host."""
-        raise NotImplementedError
-
-    def endpoints_of(self, network: resources.Key) -> Iterator[tuple[str, resources.Endpoint]]:
-        """(address, endpoint) for every address in use in a network."""
-        raise NotImplementedError
-
-    def networks_of(self, vpc: resources.Key) -> Iterable[resources.Key]:
-        """Keys of the VPC's networks."""
-        raise NotImplementedError
-
-    def held_by(self, host: str) -> Iterable[resources.Key]:
-        """Keys of the networks and VPCs whose transit switch or router the host holds."""
-        raise NotImplementedError
+        state = cls()
+        for resource in sorted(stored, key=_load_order):
+            state.put(resources.key_of(resource), None, resource)
+        for name, value in sorted(records):
+            state.put_record(Record(name, None, value))
+        state.revision = revision
+        return state
 
     def apply(
         self,
@@ -78,13 +112,326 @@ class State:
         ``changes`` are an admission's, or status updates made from the current
         resource; each ``old`` must be what the state holds.
         """
-        raise NotImplementedError
+        stamped = [_stamp(change, revision) for change in changes]
+        for change in stamped:
+            self.put(change.key, change.old, change.new)
+        for record in records:
+            self.put_record(record)
+        self.revision = revision
+        return stamped
 
-    def revert(
-        self, changes: Iterable[resources.Change], records: Iterable[Record] = ()
-    ) -> None:
+    def revert(self, changes: Iterable[resources.Change], records: Iterable[Record] = ()) -> None:
         """Takes back what `apply` was given or returned (for a commit that failed).
 
-        Only the latest applied changes can be taken back.
+        Only the latest applied changes can be taken back; ``revision`` stays.
         """
-        raise NotImplementedError
+        for record in reversed([*records]):
+            self.put_record(Record(record.name, record.new, record.old))
+        for change in reversed([*changes]):
+            self.put(change.key, self.get(change.key), change.old)
+
+    # ---- lookups ----
+
+    def get(self, key: resources.Key) -> resources.Resource | None:
+        """The resource, or None."""
+        return self._resources[key.kind].get(key.tenant, {}).get(key.name)
+
+    def host(self, name: str) -> resources.Host | None:
+        """A host by name, or None."""
+        return cast(resources.Host | None, self.get(resources.Key("Host", "", name)))
+
+    def vpc(self, tenant: str, name: str) -> resources.VPC | None:
+        """A VPC by tenant and name, or None."""
+        return cast(resources.VPC | None, self.get(resources.Key("VPC", tenant, name)))
+
+    def network(self, tenant: str, name: str) -> resources.Network | None:
+        """A network by tenant and name, or None."""
+        return cast(resources.Network | None, self.get(resources.Key("Network", tenant, name)))
+
+    def list(self, kind: str, tenant: str | None = None) -> builtins.list[resources.Resource]:
+        """All of a kind, of one tenant if given, sorted by tenant and name."""
+        tenants = self._resources[kind]
+        chosen = sorted(tenants) if tenant is None else [tenant]
+        return [
+            resource
+            for each in chosen
+            for _, resource in sorted(tenants.get(each, {}).items(), key=_first)
+        ]
+
+    def keys_in(self, tenant: str) -> Iterator[resources.Key]:
+        """Keys of everything that lives in a tenant."""
+        for kind, tenants in self._resources.items():
+            if registry.KINDS[kind].tenanted:
+                for name in tenants.get(tenant, {}):
+                    yield resources.Key(kind, tenant, name)
+
+    def endpoints_on(self, host: str) -> Collection[resources.Endpoint]:
+        """The endpoints placed on a host."""
+        return self._on_host.get(host, {}).values()
+
+    def endpoints_of(self, network: resources.Key) -> Iterable[tuple[str, resources.Endpoint]]:
+        """(address, endpoint) for every address in use in a network."""
+        return self._members[network].by_address.items()
+
+    def endpoint_at(self, network: resources.Key, address: str) -> resources.Endpoint | None:
+        """The endpoint that has an address of a network, or None."""
+        return self._members[network].by_address.get(address)
+
+    def networks_of(self, vpc: resources.Key) -> builtins.list[resources.Key]:
+        """Keys of the VPC's networks, by address."""
+        return [key for _, key in self._ranges[vpc]]
+
+    def network_overlapping(self, vpc: resources.Key, span: addresses.Span) -> resources.Key | None:
+        """A network of the VPC that shares an address with ``span``, or None."""
+        ranges = self._ranges[vpc]
+        place = bisect.bisect_left(ranges, span, key=_first)
+        for other, key in ranges[max(place - 1, 0) : place + 1]:
+            if other.overlaps(span):
+                return key
+        return None
+
+    def held_by(self, host: str) -> Collection[resources.Key]:
+        """Keys of the networks and VPCs whose transit switch or router the host holds."""
+        return self._held.get(host, {}).keys()
+
+    def host_at(self, address: str) -> str | None:
+        """Name of the host with an underlay address, or None."""
+        return self._host_addresses.get(address)
+
+    def vpc_of(self, vni: int) -> resources.Key | None:
+        """Key of the VPC with a VNI, or None."""
+        return self._vnis.get(vni)
+
+    def holder_of_mac(self, vni: int, mac: str) -> resources.Key | None:
+        """The endpoint with a fixed MAC in a VPC, or None (derived ones can't clash)."""
+        return self._macs.get((vni, mac))
+
+    def holder_of_interface(self, host: str, netns: str, interface: str) -> resources.Key | None:
+        """The endpoint with an interface in a named namespace of a host, or None."""
+        return self._interfaces.get((host, netns, interface))
+
+    def underprovided(self) -> Iterator[resources.Key]:
+        """Networks and VPCs with fewer holders than wanted, where a host could be added."""
+        for short in self._short[: len(self.transit)]:
+            yield from short
+
+    # ---- numbers ----
+
+    def counter(self, name: str) -> int:
+        """The number given last by a counter; 0: none yet."""
+        return self._counters.get(name, 0)
+
+    def next_address(self, network: resources.Key) -> str | None:
+        """The address that an endpoint of the network would be given; None: all are taken."""
+        address = self._members[network].pool.next()
+        return None if address is None else addresses.text(address)
+
+    def room(self, network: resources.Key) -> Room:
+        """How full a network is."""
+        members = self._members[network]
+        resting = sum(
+            vni == members.vni and members.span.first <= addresses.number(at) <= members.span.last
+            for vni, at in self._freed
+        )
+        return Room(len(members.by_address), resting, members.span.size - 3)
+
+    def freed(self, vni: int, address: str) -> Freed | None:
+        """When an address was freed, while the state remembers; None: it doesn't."""
+        return self._freed.get((vni, address))
+
+    def rested(self, now: float) -> Iterator[tuple[int, str, Freed]]:
+        """(VNI, address, ...) of addresses whose quarantine is over, oldest first."""
+        for (vni, address), freed in self._freed.items():
+            if now - freed.at < limits.ADDRESS_QUARANTINE_S:
+                return
+            yield vni, address, freed
+
+    # ---- single steps, for admission ----
+
+    def put(
+        self, key: resources.Key, old: resources.Resource | None, new: resources.Resource | None
+    ) -> None:
+        """One step of `apply`: ``old``, held until now, becomes ``new``."""
+        if old is None and new is not None:
+            self._add(key, new)
+        elif old is not None and new is None:
+            self._remove(key, old)
+        elif old is not None and new is not None:
+            self._change(key, old, new)
+        names = self._resources[key.kind].setdefault(key.tenant, {})
+        if new is None:
+            del names[key.name]
+        else:
+            names[key.name] = new
+
+    def put_record(self, record: Record) -> None:
+        """One step of `apply` for a record."""
+        kind, *rest = record.name.split("/")
+        if kind == "freed":
+            self._put_freed(int(rest[0]), rest[1], record.new)
+        elif record.new is None:
+            self._counters.pop(record.name, None)
+        else:
+            self._counters[record.name] = int(record.new)
+
+    def record_value(self, name: str) -> str | None:
+        """The stored text of a record, or None."""
+        kind, *rest = name.split("/")
+        if kind == "freed":
+            freed = self._freed.get((int(rest[0]), rest[1]))
+            return freed and f"{freed.at} {freed.generation}"
+        number = self._counters.get(name)
+        return None if number is None else str(number)
+
+    # ---- indexes ----
+
+    def _add(self, key: resources.Key, new: resources.Resource) -> None:
+        match new:
+            case resources.Host():
+                self._host_addresses[new.spec.address] = key.name
+                self.spread.join(key.name)
+                _mark(self.transit, key.name, new.spec.transit)
+            case resources.VPC():
+                self._vnis[new.status.vni] = key
+                self._ranges[key] = []
+                self._mark_holders(key, new, True)
+            case resources.Network():
+                self._add_network(key, new)
+                self._mark_holders(key, new, True)
+            case resources.Endpoint():
+                self._mark_endpoint(key, new, True)
+
+    def _remove(self, key: resources.Key, old: resources.Resource) -> None:
+        match old:
+            case resources.Host():
+                del self._host_addresses[old.spec.address]
+                self.spread.leave(key.name)
+                self.transit.pop(key.name, None)
+            case resources.VPC():
+                del self._vnis[old.status.vni], self._ranges[key]
+                self._mark_holders(key, old, False)
+            case resources.Network():
+                members = self._members.pop(key)
+                self._ranges[members.vpc].remove((members.span, key))
+                self._mark_holders(key, old, False)
+            case resources.Endpoint():
+                self._mark_endpoint(key, old, False)
+
+    def _change(self, key: resources.Key, old: resources.Resource, new: resources.Resource) -> None:
+        match old, new:
+            case resources.Host(), resources.Host():
+                _mark(self.transit, key.name, new.spec.transit)
+            case resources.Endpoint(), resources.Endpoint():
+                self._change_endpoint(key, old, new)
+            case ((resources.VPC() | resources.Network()), (resources.VPC() | resources.Network())):
+                self._mark_holders(key, old, False)
+                self._mark_holders(key, new, True)
+
+    def _add_network(self, key: resources.Key, network: resources.Network) -> None:
+        vpc = resources.Key("VPC", key.tenant, network.spec.vpc)
+        span = addresses.span(network.spec.cidrs[0])
+        vni = cast(resources.VPC, self.get(vpc)).status.vni
+        members = self._members[key] = _Members(vpc, vni, span)
+        bisect.insort(self._ranges[vpc], (span, key))
+        gateways = [addresses.number(gateway) for gateway in network.status.gateways]
+        resting = [addresses.number(at) for number, at in self._freed if number == vni]
+        for address in [span.first, span.last, *gateways, *resting]:
+            if span.first <= address <= span.last:
+                members.pool.set(address, True)
+
+    def _mark_holders(
+        self, key: resources.Key, table: resources.VPC | resources.Network, present: bool
+    ) -> None:
+        holders, wanted = holders_of(table)
+        for host in holders:
+            _mark(self._held.setdefault(host, {}), key, present)
+        if len(holders) < wanted:
+            _mark(self._short[len(holders)], key, present)
+
+    def _mark_endpoint(
+        self, key: resources.Key, endpoint: resources.Endpoint, present: bool
+    ) -> None:
+        members = self._members[resources.Key("Network", key.tenant, endpoint.spec.network)]
+        mine = endpoint if present else None
+        for address in endpoint.status.addresses:
+            _assign(members.by_address, address, mine)
+            self._settle_address(members, address)
+        if present and not endpoint.spec.addresses:
+            members.pool.pass_over(addresses.number(endpoint.status.addresses[-1]))
+        _assign(self._on_host.setdefault(endpoint.status.host, {}), endpoint.metadata.uid, mine)
+        self.spread.add(endpoint.status.host, 1 if present else -1)
+        if not endpoint.status.mac.startswith(addresses.DERIVED_FIRST_BYTE):
+            _assign(self._macs, (members.vni, endpoint.status.mac), key if present else None)
+        if endpoint.spec.netns:
+            place = (endpoint.status.host, endpoint.spec.netns, endpoint.spec.interface)
+            _assign(self._interfaces, place, key if present else None)
+
+    def _change_endpoint(
+        self, key: resources.Key, old: resources.Endpoint, new: resources.Endpoint
+    ) -> None:
+        if old.status.host != new.status.host:
+            self._mark_endpoint(key, old, False)
+            self._mark_endpoint(key, new, True)
+            return
+        members = self._members[resources.Key("Network", key.tenant, new.spec.network)]
+        for address in new.status.addresses:
+            members.by_address[address] = new
+        self._on_host[new.status.host][new.metadata.uid] = new
+
+    def _put_freed(self, vni: int, address: str, value: str | None) -> None:
+        if value is None:
+            self._freed.pop((vni, address), None)
+        else:
+            at, generation = value.split()
+            self._freed[vni, address] = Freed(float(at), int(generation))
+        vpc = self._vnis.get(vni)
+        place = vpc and self._network_at(vpc, addresses.number(address))
+        if place:
+            self._settle_address(self._members[place], address)
+
+    def _network_at(self, vpc: resources.Key, address: int) -> resources.Key | None:
+        return self.network_overlapping(vpc, addresses.Span(address, address))
+
+    def _settle_address(self, members: _Members, address: str) -> None:
+        taken = address in members.by_address or (members.vni, address) in self._freed
+        members.pool.set(addresses.number(address), taken)
+
+
+def holders_of(table: resources.VPC | resources.Network) -> tuple[list[str], int]:
+    """The hosts that hold the table now, and how many are wanted."""
+    if isinstance(table, resources.VPC):
+        return table.status.routers, table.spec.routers
+    return table.status.switches, table.spec.switches
+
+
+def _mark(marks: dict[K, None], key: K, present: bool) -> None:
+    if present:
+        marks[key] = None
+    else:
+        marks.pop(key, None)
+
+
+def _assign(index: dict[K, V], key: K, value: V | None) -> None:
+    if value is None:
+        index.pop(key, None)
+    else:
+        index[key] = value
+
+
+def _first(pair: tuple[K, object]) -> K:
+    return pair[0]
+
+
+def _load_order(resource: resources.Resource) -> tuple[int, int]:
+    """References first; endpoints by generation, so that the cursors end where they stood."""
+    generation = resource.status.generation if isinstance(resource, resources.Endpoint) else 0
+    return registry.RANK[type(resource).__name__], generation
+
+
+def _stamp(change: resources.Change, revision: int) -> resources.Change:
+    if change.new is None:
+        return change
+    metadata = msgspec.structs.replace(change.new.metadata, revision=revision)
+    return resources.Change(
+        change.key, change.old, msgspec.structs.replace(change.new, metadata=metadata)
+    )
