@@ -22,7 +22,7 @@ SOURCES = Path(__file__).resolve().parent
 OBJECTS = SOURCES.parent / "src" / "mizar" / "bpf" / "objects"
 PACKAGES = "clang llvm libbpf-dev linux-libc-dev"
 HEADERS = ("bpf/bpf_helpers.h", "bpf/bpf_endian.h", "linux/bpf.h", "asm/types.h")
-FLAGS = ("-O2", "-g", "-target", "bpf", "-mcpu=v3", "-std=gnu11", "-Wall", "-Wextra", "-Werror",
+FLAGS = ("-O2", "-g", "-target", "bpfel", "-mcpu=v3", "-std=gnu11", "-Wall", "-Wextra", "-Werror",
          "-Wno-unused-parameter", "-fno-ident", "-fdebug-compilation-dir=.")
 STAMP = "build.json"
 
@@ -44,10 +44,13 @@ def build(sources: Path = SOURCES, output: Path = OBJECTS, headers: Path = SOURC
     output.mkdir(parents=True, exist_ok=True)
     common = _common_key(clang, system, {sources, headers})
     stamps = _read_stamps(output)
+    for name in stamps.keys() - {f"{program.stem}.o" for program in programs}:
+        (output / name).unlink(missing_ok=True)
+    stamps = {name: key for name, key in stamps.items() if (output / name).exists()}
     for program in programs:
         target = output / f"{program.stem}.o"
         key = _digest([common, program.read_bytes()])
-        if stamps.get(target.name) != key or not target.exists():
+        if stamps.get(target.name) != key:
             _compile(program, target, clang, strip, [headers, *system])
             stamps[target.name] = key
             _replace(output / STAMP, json.dumps(stamps, indent=1, sort_keys=True).encode())

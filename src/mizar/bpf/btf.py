@@ -6,6 +6,7 @@ Anything else (nested structs, bit fields, implicit padding) is refused by name:
 no room in bpf/model.h.
 """
 
+import functools
 import keyword
 import struct
 from collections import namedtuple
@@ -73,7 +74,7 @@ class Codec:
             for i, field in enumerate(fields)
         )
         self._one = struct.Struct(self._order + self._body)
-        self._many = struct.Struct(self._order + self._body * _CHUNK)
+        self.layout = self._order + self._body
         self._widths = {i: struct.calcsize(field.format) for i, field in enumerate(fields)}
         self._arrays = [i for i, field in enumerate(fields) if field.format.endswith("s")]
         self._row = row
@@ -114,6 +115,10 @@ class Codec:
         if self._swapped:
             rows = map(self._inward, rows)
         return map(self._row._make, rows) if self._row else map(itemgetter(0), rows)
+
+    @functools.cached_property
+    def _many(self) -> struct.Struct:
+        return struct.Struct(self._order + self._body * _CHUNK)
 
     def _chunks(self, rows: list[tuple[Any, ...]]) -> Iterator[bytes]:
         whole = len(rows) - len(rows) % _CHUNK

@@ -5,6 +5,7 @@ we fill in and nothing else. Calls release the interpreter lock and are safe fro
 """
 
 import ctypes
+import errno
 import functools
 import threading
 from collections.abc import Callable, Iterator
@@ -160,12 +161,17 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 @functools.cache
 def library() -> Any:
-    """The loaded library with its signatures; raises BpfError naming the package it is in."""
+    """The library, opened once."""
+    return open_library(LIBRARY)
+
+
+def open_library(name: str) -> Any:
+    """A libbpf with its signatures; raises BpfError naming the package to install."""
     try:
-        loaded = ctypes.CDLL(LIBRARY, use_errno=True)
+        loaded = ctypes.CDLL(name, use_errno=True)
     except OSError as error:
-        raise errors.BpfError(
-            2, LIBRARY, f"install it (Debian, Ubuntu: apt-get install libbpf1); {error}") from None
+        remedy = f"install libbpf1 (apt-get install libbpf1); {error}"
+        raise errors.BpfError(errno.ENOENT, name, remedy) from None
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments

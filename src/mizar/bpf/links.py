@@ -15,6 +15,7 @@ XDP_ATTACH = 37  # enum bpf_attach_type
 _NO_IFINDEX = 0x7FFFFFFF
 _REPLACE = 1
 _PRIORITY = 1
+_NO_FILTER = {errno.ENOENT, errno.EINVAL}  # without the filter, without clsact
 _HANDLE = 0x4D5A  # 'MZ': other programs' filters at the same priority stay
 
 
@@ -83,11 +84,12 @@ class Filter:
         libbpf.check(result, f"{self.name}: attach program {program.name}", " ".join(warnings))
 
     def detach(self) -> None:
-        """Remove the filter; the clsact qdisc stays, it may be others' too."""
+        """Remove the filter if it is there; clsact stays, it may be others' too."""
         with libbpf.collecting():
             result = libbpf.library().bpf_tc_detach(
                 ctypes.byref(self._hook), ctypes.byref(self._options()))
-        libbpf.check(result, f"{self.name}: detach")
+        if -result not in _NO_FILTER:
+            libbpf.check(result, f"{self.name}: detach")
 
     def pin(self, path: Path | str) -> None:
         """Nothing to do: a filter outlives its process by itself."""
@@ -97,11 +99,12 @@ class Filter:
 
     @property
     def program_id(self) -> int:
-        """The kernel's id of the program that runs; BpfError (ENOENT) if there is none."""
+        """The kernel's id of the program that runs, 0 if there is none."""
         options = self._options()
         with libbpf.collecting():
             result = libbpf.library().bpf_tc_query(ctypes.byref(self._hook), ctypes.byref(options))
-        libbpf.check(result, f"{self.name}: query")
+        if -result not in _NO_FILTER:
+            libbpf.check(result, f"{self.name}: query")
         return int(options.prog_id)
 
     def _options(self) -> libbpf.TcOpts:

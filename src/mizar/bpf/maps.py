@@ -82,7 +82,8 @@ class Map(handles.Handle):
             if -result in _NO_BATCH:
                 self._update_singly(some, their)
             else:
-                self._check(result, f"write {len(some)} entries ({count.value} written)")
+                refused = some[min(count.value, len(some) - 1)]
+                self._check(result, f"write {refused!r}, {start + count.value} entries in")
 
     def delete_batch(self, keys: Sequence[Any]) -> int:
         """Remove many entries, skipping what isn't there; how many there were."""

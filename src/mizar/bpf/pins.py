@@ -17,14 +17,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def ensure_bpffs(path: Path = ROOT) -> None:
     """Mount a bpffs at path unless path is inside one already; makes the directory."""
-    if path == ROOT or not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
     if is_bpffs(path):
         return
     target = os.fsencode(path)
     if _libc.mount(b"bpf", target, b"bpf", 0, b"mode=0700") < 0:
         raise errors.BpfError(
-            ctypes.get_errno(), f"mount bpffs at {path}", "root and an existing directory needed")
+            ctypes.get_errno(), f"mount bpffs at {path}", "it takes root")
 
 
 def is_bpffs(path: Path) -> bool:

@@ -83,6 +83,11 @@ class Program(handles.Handle):
         super().__init__(fd, name)
         self.type = type
 
+    @property
+    def id(self) -> int:
+        """The kernel's id of the program, as links name it."""
+        return int(libbpf.info(self.fd, libbpf.ProgramInfo(), f"program {self.name}").id)
+
     def test_run(
         self, packet: bytes, ctx: SkContext | XdpContext | None = None, repeat: int = 1,
         live_frames: bool = False, batch_size: int = 0,
@@ -91,7 +96,8 @@ class Program(handles.Handle):
 
         repeat doesn't restore the packet between runs. live_frames (XDP only) really sends what
         the program transmits or redirects, in batches of at most LIVE_BATCH_MAX (0: 64), and
-        gives no packet back. Raises BpfError.
+        gives no packet back; what it transmits comes back out of ctx.ingress_ifindex, an interface
+        of this thread's namespace with XDP. Raises BpfError.
         """
         if self.type == XDP:
             meta, *rest = ctx if isinstance(ctx, XdpContext) else XdpContext()

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import errno
 from collections.abc import Callable
 
 from mizar.bpf import errors, libbpf, maps
@@ -23,19 +24,33 @@ class Reader:
         if not self._ring:
             raise errors.BpfError(ctypes.get_errno(), f"map {source.name}: read as a ring buffer")
         self._epoll = libbpf.library().ring_buffer__epoll_fd(self._ring)
+        self._closed = self._draining = False
         self._loop.add_reader(self._epoll, self.drain)
 
-    def drain(self) -> int:
-        """Take what is there now; how many records."""
-        result = libbpf.library().ring_buffer__consume(self._ring)
-        return libbpf.check(result, f"map {self._name}: consume")
+    def drain(self) -> None:
+        """Take what is there now, without waiting for the loop; nothing once closed."""
+        if self._closed:
+            return
+        self._draining = True
+        try:
+            result = libbpf.library().ring_buffer__consume(self._ring)
+        finally:
+            self._draining = False
+        if self._closed:
+            self._free()
+        else:
+            libbpf.check(result, f"map {self._name}: consume")
 
     def close(self) -> None:
-        """Stop reading. Closing twice is harmless."""
-        ring, self._ring = self._ring, None
-        if ring:
+        """Stop reading, at once even from the callback. Closing twice is harmless."""
+        if not self._closed:
+            self._closed = True
             self._loop.remove_reader(self._epoll)
-            libbpf.library().ring_buffer__free(ring)
+            if not self._draining:
+                self._free()
+
+    def _free(self) -> None:
+        libbpf.library().ring_buffer__free(self._ring)
 
     def _take(self, context: int, data: int, size: int) -> int:
         try:
@@ -43,4 +58,4 @@ class Reader:
         except Exception as error:
             self._loop.call_exception_handler(
                 {"message": f"record of map {self._name}", "exception": error})
-        return 0
+        return -errno.ECANCELED if self._closed else 0
