@@ -22,6 +22,7 @@ RTM_NEWROUTE = 24
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x100, 0x200, 0x400, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
+RTMGRP_LINK = 1
 NLMSGERR_ATTR_MSG = 1
 NLA_F_NESTED = 0x8000
 
@@ -46,7 +47,7 @@ class NetlinkError(OSError):
 
 
 class Link(NamedTuple):
-    index: int
+    number: int
     name: str
     mac: str
     mtu: int
@@ -108,7 +109,7 @@ def _parse_link(body: bytes) -> Link:
     found = attributes(body[16:])
     info = attributes(found.get(IFLA_LINKINFO, b""))
     return Link(
-        index=index,
+        number=index,
         name=_text(found.get(IFLA_IFNAME)),
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         mtu=_number(found.get(IFLA_MTU)),
@@ -154,7 +155,8 @@ def _address(kind: int, flags: int, index: int, interface: str) -> Message:
     family = socket.AF_INET if parsed.version == 4 else socket.AF_INET6
     body = struct.pack("BBBBi", family, parsed.network.prefixlen, 0, 0, index)
     packed = parsed.ip.packed
-    return Message(kind, flags, body + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed))
+    body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    return Message(kind, flags, body)
 
 
 def add_address(index: int, interface: str) -> Message:
@@ -302,3 +304,32 @@ def _refusal(flags: int, body: bytes) -> NetlinkError | None:
     # With NETLINK_CAP_ACK the request's header alone is echoed (4 + 16 bytes).
     reason = _text(attributes(body[20:]).get(NLMSGERR_ATTR_MSG))
     return NetlinkError(code, reason or os.strerror(code))
+
+
+class Monitor:
+    """Tells which links of this namespace were deleted; never blocks."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, RTMGRP_LINK))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def deleted(self) -> list[str]:
+        """Names of the links deleted since the last call (some may be missing after a flood)."""
+        names: list[str] = []
+        while True:
+            try:
+                data = self._socket.recv(65536)
+            except BlockingIOError:
+                return names
+            except OSError:
+                continue
+            gone = (body for kind, _, body in _split(data) if kind == RTM_DELLINK)
+            names += [_parse_link(body).name for body in gone]

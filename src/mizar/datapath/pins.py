@@ -16,15 +16,14 @@ symlinks for text.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
 from pathlib import Path
 
+from mizar.bpf import pins as bpffs
 from mizar.datapath import namespaces
 
 DEFAULT = Path("/sys/fs/bpf/mizar")
-BPFFS = Path("/sys/fs/bpf")
 
 
 class PinError(Exception):
@@ -42,8 +41,14 @@ class Pins:
 
     def make(self) -> None:
         """Creates the directories, and mounts bpffs where it is missing; raises `PinError`."""
-        if not is_bpffs(self.root):
-            _mount_bpffs(self.root)
+        if bpffs.ROOT in self.root.parents:
+            bpffs.ensure_bpffs()
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not bpffs.is_bpffs(self.root):
+            raise PinError(
+                f"{self.root} is not on a BPF file system; use a path below {bpffs.ROOT}, "
+                "or mount one there (mount -t bpf bpf PATH)"
+            )
         for directory in (self.maps, self.layouts, self.programs, self.links, self.namespaces):
             if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
                 directory.unlink()
@@ -80,37 +85,9 @@ class Pins:
 
 
 def remove(path: Path) -> None:
-    """Removes a pin, a symlink or a whole directory of them; absent is fine."""
+    """Removes a pin, a symlink or a whole directory of pins; absent is fine."""
     if path.is_dir() and not path.is_symlink():
-        for child in path.iterdir():
-            remove(child)
-        path.rmdir()
+        bpffs.remove(path)
         return
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
-
-
-def is_bpffs(path: Path) -> bool:
-    """Whether the path (or its nearest existing parent) lies on a BPF file system."""
-    while not path.exists():
-        path = path.parent
-    device = path.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        if before.split()[2] == wanted:
-            return after.split()[0] == "bpf"
-    return False
-
-
-def _mount_bpffs(root: Path) -> None:
-    if BPFFS not in root.parents:
-        raise PinError(
-            f"{root} is not on a BPF file system; use a path below {BPFFS}, "
-            "or mount one there (mount -t bpf bpf PATH)"
-        )
-    BPFFS.mkdir(parents=True, exist_ok=True)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"bpf", str(BPFFS).encode(), b"bpf", ctypes.c_ulong(0), None) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        raise PinError(f"{BPFFS} can't be mounted: {reason}; run as root, with CONFIG_BPF_SYSCALL")

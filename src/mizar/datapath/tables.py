@@ -75,7 +75,8 @@ def _prefix_key(vni: int, prefix: str) -> tuple[int, int, bytes]:
 
 def _transit_set(kind: str, network: int, holders: list[str]) -> tuple[int, int, int, bytes]:
     packed = sorted(address_bytes(holder) for holder in holders)[:HOLDERS_MAX]
-    return (TRANSIT_KINDS[kind], len(packed), network, b"".join(packed).ljust(16 * HOLDERS_MAX, b"\0"))
+    room = b"".join(packed).ljust(16 * HOLDERS_MAX, b"\0")
+    return (TRANSIT_KINDS[kind], len(packed), network, room)
 
 
 def _subnet(entry: entries.EndpointEntry) -> tuple[bytes, bytes]:

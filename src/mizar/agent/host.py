@@ -1,0 +1,142 @@
+"""One host's agent at work: updates into the kernel, HINTs out, retries, healing.
+
+All kernel state is changed in one worker thread, in order; the event loop only
+talks. Stopping leaves everything in place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent import futures
+from typing import TypeVar
+
+import structlog
+
+from mizar import __version__
+from mizar.agent import client, hints, plumbing, sync, uplink
+from mizar.bpf import ring
+from mizar.datapath import host as datapath
+from mizar.datapath import netlink
+from mizar.plan import entries, stream
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+IDLE_S = 3600.0
+
+
+class Host:
+    """The state between the stream and the kernel; an `mizar.agent.client.Applier`."""
+
+    def __init__(
+        self, name: str, wire: uplink.Uplink, mode: str, path: datapath.Datapath, desired: sync.Sync
+    ) -> None:
+        self._name = name
+        self._wire = wire
+        self._mode = mode
+        self._path = path
+        self._sync = desired
+        self._epoch = ""
+        self._revision = 0
+        self._snapshot: list[entries.Entry] = []
+        self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="kernel")
+        self._failed = asyncio.Event()
+
+    def hello(self) -> stream.Hello:
+        self._snapshot = []
+        return stream.Hello(
+            host=self._name,
+            address=self._wire.address,
+            uplink=self._wire.name,
+            uplink_mode=self._mode,
+            underlay_mtu=self._wire.mtu,
+            version=__version__,
+            epoch=self._epoch,
+            revision=self._revision,
+        )
+
+    async def apply(self, updates: list[stream.Update]) -> stream.Ack | None:
+        await self._in_worker(lambda: self._apply(updates))
+        self._failed.set()
+        return None if self._snapshot else self._ack()
+
+    async def run(self, server: str) -> None:
+        """Serves until cancelled."""
+        stream_client = client.Client(server, self)
+        sender = hints.Sender(self._wire.address)
+        events = ring.Reader(self._path.maps["events"], self._hinter(sender))
+        monitor = netlink.Monitor()
+        asyncio.get_running_loop().add_reader(monitor.fileno(), self._vanished, monitor)
+        retries = asyncio.create_task(self._retry_for_ever(stream_client))
+        try:
+            await stream_client.run()
+        finally:
+            asyncio.get_running_loop().remove_reader(monitor.fileno())
+            retries.cancel()
+            events.close()
+            sender.close()
+            monitor.close()
+            self._worker.shutdown()
+
+    def _ack(self) -> stream.Ack:
+        return stream.Ack(self._epoch, self._revision, self._sync.failures)
+
+    async def _in_worker(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    def _apply(self, updates: list[stream.Update]) -> None:
+        """Runs of deltas as one change, the last word on each key counting."""
+        upserts: dict[entries.EntryKey, entries.Entry] = {}
+        deletes: set[entries.EntryKey] = set()
+        for update in updates:
+            if update.snapshot:
+                upserts, deletes = {}, set()
+                self._take_snapshot(update)
+                continue
+            for key in update.deletes:
+                upserts.pop(key, None)
+                deletes.add(key)
+            for entry in update.upserts:
+                upserts[entries.key_of(entry)] = entry
+            self._applied(update)
+        if upserts or deletes:
+            self._sync.apply(upserts.values(), deletes)
+
+    def _take_snapshot(self, update: stream.Update) -> None:
+        self._snapshot += update.upserts
+        if update.more:
+            return
+        self._sync.replace(self._snapshot)
+        self._snapshot = []
+        self._applied(update)
+        log.info("snapshot applied", revision=update.revision, failures=len(self._sync.failures))
+        if self._path.pending:
+            self._path.settle()
+            self._path.attach_uplink(self._wire.ifindex, self._mode)
+
+    def _applied(self, update: stream.Update) -> None:
+        self._epoch, self._revision = update.epoch, update.revision
+
+    async def _retry_for_ever(self, stream_client: client.Client) -> None:
+        while True:
+            self._failed.clear()
+            due = self._sync.next_retry()
+            pause_s = IDLE_S if due is None else max(0.0, due - asyncio.get_running_loop().time())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._failed.wait(), pause_s)
+                continue
+            before = self._sync.failures
+            await self._in_worker(self._sync.retry)
+            if self._sync.failures != before and not self._snapshot:
+                await stream_client.acknowledge(self._ack())
+
+    def _hinter(self, sender: hints.Sender) -> Callable[[bytes], None]:
+        codec = self._path.types.struct("hint_event")
+        return lambda record: sender.send(codec.unpack(record))
+
+    def _vanished(self, monitor: netlink.Monitor) -> None:
+        for name in monitor.deleted():
+            if plumbing.INTERFACE.fullmatch(name):
+                self._worker.submit(self._sync.heal, name)

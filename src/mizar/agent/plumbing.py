@@ -1,0 +1,180 @@
+"""Endpoints made real: namespace, veth pair, address, default route, program attached.
+
+`Plumbing.ensure` may be repeated: what is there and right stays untouched, so
+a restarted agent adopts running endpoints. Runs in the agent's one worker
+thread, which steps into the workloads' namespaces and back. Rows in the maps
+are not its business (`mizar.agent.sync`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from mizar.datapath import attachments, ethtool, namespaces, netlink, pins
+from mizar.plan import entries
+
+INTERFACE = re.compile(r"mz[0-9a-f]{12}")
+TX_QUEUE_PACKETS = 1000
+GSO_MAX_BYTES = 65535 - 58  # the outer packet's length has 16 bits
+
+# A workload's own tunnel with these offloads yields packets that can't be encapsulated again.
+UNWANTED_FEATURES = ("tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation")
+
+
+class PlumbingError(Exception):
+    """An endpoint can't be plumbed; the message goes into its status."""
+
+
+def interface_name(uid: str) -> str:
+    """The host side's name: ``mz`` and 12 hexadecimal digits made from the uid."""
+    return "mz" + hashlib.sha256(uid.encode()).hexdigest()[:12]
+
+
+class Plumbing:
+    """All endpoint interfaces of this host."""
+
+    def __init__(
+        self,
+        pinned: pins.Pins,
+        attached: attachments.Attachments,
+        namespace_prefix: str,
+        endpoint_mtu: int,
+    ) -> None:
+        self._pins = pinned
+        self._attachments = attached
+        self._prefix = namespace_prefix
+        self._mtu = endpoint_mtu
+        self._route = netlink.Route()
+        self._own = set(pinned.own_namespaces())
+
+    def namespace_of(self, entry: entries.EndpointEntry) -> str:
+        """The name of the network namespace that the workload's end goes to."""
+        return entry.netns or f"{self._prefix}-{entry.tenant}-{entry.name}"
+
+    def existing(self) -> set[str]:
+        """Host-side interfaces that are there."""
+        return {link.name for link in self._route.links() if INTERFACE.fullmatch(link.name)}
+
+    def ensure(self, entry: entries.EndpointEntry) -> int:
+        """Makes the endpoint's interface as declared; its host side's ifindex.
+
+        Raises `PlumbingError`, or OSError from the kernel.
+        """
+        name = interface_name(entry.uid)
+        fd = self._open_namespace(self.namespace_of(entry))
+        try:
+            link = self._adopt(name, entry, fd) or self._create(name, entry, fd)
+            self._attachments.endpoint(name, link.number)
+            with namespaces.inside(fd):
+                _furnish(entry)
+            if not link.up:
+                _ipv6_off(name)
+                self._route.ask(netlink.set_up(link.number))
+            return link.number
+        finally:
+            os.close(fd)
+
+    def remove(self, names: Collection[str]) -> None:
+        """Removes host-side interfaces (with their workload ends) and their pins, all at once."""
+        links = (self._route.link(name) for name in names)
+        self._route.delete([link.number for link in links if link])
+        for name in names:
+            self._attachments.forget(name)
+
+    def sweep_namespaces(self, used: Collection[str]) -> None:
+        """Removes the namespaces that the agent made and nobody uses any more."""
+        for name in self._own.difference(used):
+            namespaces.remove(name)
+            self._pins.forget_namespace(name)
+            self._own.discard(name)
+
+    def _open_namespace(self, name: str) -> int:
+        if "/" in name or name in ("", ".", ".."):
+            raise PlumbingError(f"namespace {name!r} is no file name; choose another netns")
+        with contextlib.suppress(FileNotFoundError):
+            return namespaces.open_fd(name)
+        # Marked first: a crash in between leaves a mark without a namespace, never the reverse.
+        self._pins.mark_namespace(name)
+        self._own.add(name)
+        namespaces.create(name)
+        return namespaces.open_fd(name)
+
+    def _adopt(self, name: str, entry: entries.EndpointEntry, fd: int) -> netlink.Link | None:
+        """The existing interface, if its other end is the endpoint's; a wrong one is deleted."""
+        link = self._route.link(name)
+        if link is None:
+            return None
+        with namespaces.inside(fd), netlink.Route() as route:
+            peer = route.link(entry.interface)
+        if (
+            peer
+            and peer.peer == link.number
+            and peer.mac == entry.mac.lower()
+            and peer.mtu == self._mtu
+        ):
+            return link
+        self._route.delete([link.number])
+        return None
+
+    def _create(self, name: str, entry: entries.EndpointEntry, fd: int) -> netlink.Link:
+        host = netlink.End(name)
+        peer = netlink.End(entry.interface, mac=entry.mac)
+        pair = netlink.veth(host, peer, fd, self._mtu, TX_QUEUE_PACKETS, GSO_MAX_BYTES)
+        try:
+            self._route.ask(pair)
+        except FileExistsError:
+            raise PlumbingError(
+                f"namespace {self.namespace_of(entry)} has an interface {entry.interface} already; "
+                "remove it, or declare another interface"
+            ) from None
+        link = self._route.link(name)
+        if link is None:
+            raise PlumbingError(f"interface {name} vanished while it was made; retried")
+        alias = f"{entry.tenant}/{entry.name}"
+        self._route.ask(netlink.set_alias(link.number, alias))
+        return link
+
+
+def _furnish(entry: entries.EndpointEntry) -> None:
+    """Inside the workload's namespace: addresses, default route, loopback, offloads."""
+    with netlink.Route() as route:
+        link, loopback = route.link(entry.interface), route.link("lo")
+        if link is None or loopback is None:
+            raise PlumbingError(f"interface {entry.interface} vanished while it was made; retried")
+        wanted = _interfaces(entry)
+        present = route.addresses(link.number)
+        if link.up and loopback.up and present == wanted:
+            return
+        ethtool.features_off(entry.interface, UNWANTED_FEATURES)
+        route.ask(
+            *(netlink.remove_address(link.number, old) for old in sorted(present - wanted)),
+            *(netlink.add_address(link.number, new) for new in sorted(wanted - present)),
+            netlink.set_up(loopback.number),
+            netlink.set_up(link.number),
+            *(netlink.default_route(link.number, gateway) for gateway in entry.gateways),
+        )
+
+
+def _interfaces(entry: entries.EndpointEntry) -> set[str]:
+    """Addresses with the length of the on-link prefix they lie in; alone otherwise."""
+    return {f"{address}/{_length(address, entry.prefixes)}" for address in entry.addresses}
+
+
+def _length(address: str, prefixes: list[str]) -> int:
+    parsed = ipaddress.ip_address(address)
+    for prefix in map(ipaddress.ip_network, prefixes):
+        if parsed in prefix:
+            return prefix.prefixlen
+    return parsed.max_prefixlen
+
+
+def _ipv6_off(interface: str) -> None:
+    """No address, no neighbour discovery from the host's side of a workload's veth."""
+    with contextlib.suppress(FileNotFoundError):
+        Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6").write_text("1")
