@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -30,14 +30,15 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """The safe loader, which also refuses a key that comes twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise _Duplicate(
-                    problem=f"{key_node.value!r} is given twice", problem_mark=key_node.start_mark
-                )
-            if isinstance(key_node.value, str):
-                seen.add(key_node.value)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name = key.value
+            if name in seen:
+                message = f"{name!r} is given twice"
+                raise _Duplicate(problem=message, problem_mark=key.start_mark)
+            seen.add(name)
         return typing.cast(dict[Any, Any], super().construct_mapping(node, deep=deep))
 
 
@@ -89,9 +90,13 @@ def _documents(text: str) -> Iterator[tuple[str, object]]:
     for number, document in enumerate(loaded, 1):
         where = f"document {number}"
         if isinstance(document, dict) and document.get("kind") == "List":
-            items = document.get("items")
-            for index, item in enumerate(items if isinstance(items, list) else []):
-                yield f"{where}, item {index + 1}", item
+            items = document.get("items", [])
+            if not isinstance(items, list):
+                message = f"expected a list, got {_article(items)}"
+                remedy = "write a list of resources"
+                raise errors.Invalid([errors.Problem(f"{where}: List", "items", message, remedy)])
+            for index, item in enumerate(items, 1):
+                yield f"{where}, item {index}", item
         elif document is not None:
             yield where, document
 
