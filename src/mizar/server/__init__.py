@@ -1,0 +1,1 @@
+"""The management server: API, admission, host streams, readiness, in one asyncio process."""

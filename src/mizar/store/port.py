@@ -9,7 +9,8 @@ is done, the transaction is on stable storage.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -74,7 +75,7 @@ class Store(Protocol):
         """Records whose keys begin with ``prefix``, in order of their keys."""
         ...
 
-    def transact(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Awaitable[int]:
+    def transact(self, compares: Sequence[Compare], writes: Sequence[Write]) -> asyncio.Future[int]:
         """Queues a transaction; the result is its revision, or `ConflictError` or `StoreError`."""
         ...
 

@@ -1,0 +1,218 @@
+"""The REST API: routes from the registry of kinds, requests into the controller.
+
+``/v1/PLURAL`` and ``/v1/tenants/TENANT/PLURAL`` list and create, with ``/NAME`` get,
+replace and delete; ``/v1/apply`` and ``/v1/delete`` take whole manifests. An answer
+is sent only when what it shows is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette import applications, requests, responses, routing
+
+import mizar
+from mizar.model import admission, errors, registry, resources
+from mizar.server import bodies, controller, hosts, openapi, problems, watches
+
+_Handler = Callable[[requests.Request], Awaitable[responses.Response]]
+
+
+class ResultItem(msgspec.Struct, frozen=True):
+    """What became of one resource of a manifest."""
+
+    kind: str
+    tenant: str
+    name: str
+    action: admission.Action
+
+
+class ResultBody(msgspec.Struct, frozen=True):
+    """``revision``: the server's, when this is stored."""
+
+    results: list[ResultItem]
+    revision: int
+    dryRun: bool = False  # noqa: N815 - as in the query
+
+
+class ListBody(msgspec.Struct, frozen=True):
+    """A watch from ``revision`` misses nothing that came after this list."""
+
+    items: list[resources.Resource]
+    revision: int
+
+
+class HealthBody(msgspec.Struct, frozen=True):
+    status: str
+    version: str
+    revision: int
+    epoch: str
+
+
+def application(served: controller.Controller) -> applications.Starlette:
+    """The whole server as an ASGI application."""
+    streams = hosts.Streams(served)
+    documents = _Documents(served)
+    routes: list[routing.BaseRoute] = [
+        routing.WebSocketRoute("/v1/hosts/{name}/stream", streams.endpoint),
+        _route("/v1/apply", POST=documents.apply),
+        _route("/v1/delete", POST=documents.delete),
+        _route("/v1/healthz", GET=documents.healthz),
+        _route("/v1/openapi.json", GET=_openapi),
+    ]
+    for kind in registry.KINDS.values():
+        routes += _Kind(served, kind).routes()
+    return applications.Starlette(routes=routes, exception_handlers=problems.HANDLERS)
+
+
+def _route(path: str, **handlers: _Handler) -> routing.Route:
+    """One route for all methods of a path, so that a wrong one is answered with the right ones."""
+
+    async def endpoint(request: requests.Request) -> responses.Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await handlers[method](request)
+
+    return routing.Route(path, endpoint, methods=list(handlers))
+
+
+class _Documents:
+    """What is not about one kind: manifests and the server itself."""
+
+    def __init__(self, served: controller.Controller) -> None:
+        self._controller = served
+
+    async def apply(self, request: requests.Request) -> responses.Response:
+        found = await bodies.document(request, request.query_params.get("tenant", ""))
+        return await self._run(request, [admission.Request("apply", one) for one in found])
+
+    async def delete(self, request: requests.Request) -> responses.Response:
+        found = await bodies.document(request, request.query_params.get("tenant", ""))
+        keys = [resources.key_of(one) for one in found]
+        return await self._run(request, [admission.Request("delete", key=key) for key in keys])
+
+    async def healthz(self, _: requests.Request) -> responses.Response:
+        revision = self._controller.store.revision
+        self._controller.ledger.check()
+        return _json(HealthBody("ok", mizar.__version__, revision, self._controller.epoch))
+
+    async def _run(
+        self, request: requests.Request, wishes: list[admission.Request]
+    ) -> responses.Response:
+        if dry_run := bodies.flag(request, "dryRun"):
+            results = self._controller.decide(wishes).results
+        else:
+            results = await self._controller.submit(wishes)
+        return await _settled(self._controller, _results(self._controller, results, dry_run))
+
+
+class _Kind:
+    """The routes of one kind."""
+
+    def __init__(self, served: controller.Controller, kind: registry.Kind) -> None:
+        self._controller = served
+        self._kind = kind
+
+    def routes(self) -> list[routing.Route]:
+        across = f"/v1/{self._kind.plural}"
+        path = f"/v1/tenants/{{tenant}}/{self._kind.plural}" if self._kind.tenanted else across
+        found = [
+            _route(path, GET=self._list, POST=self._create),
+            _route(path + "/{name}", GET=self._get, PUT=self._replace, DELETE=self._delete),
+        ]
+        return [*found, _route(across, GET=self._list)] if self._kind.tenanted else found
+
+    async def _list(self, request: requests.Request) -> responses.Response:
+        tenant = self._tenant(request)
+        selected = bodies.selector(request)
+        if bodies.flag(request, "watch") and request.method == "GET":
+            since = bodies.revision(request, "revision")
+            watch = watches.Watch(self._controller, self._kind.name, tenant, selected)
+            return await watch.response(since)
+        state = self._controller.ledger.state
+        items = [one for one in state.list(self._kind.name, tenant) if selected(one)]
+        return await _settled(self._controller, ListBody(items, state.revision))
+
+    async def _get(self, request: requests.Request) -> responses.Response:
+        return await _settled(self._controller, self._resource(self._key(request)))
+
+    async def _create(self, request: requests.Request) -> responses.Response:
+        wish = await self._wish(request)
+        await self._controller.submit([admission.Request("create", wish)])
+        return await _settled(self._controller, self._resource(resources.key_of(wish)), 201)
+
+    async def _replace(self, request: requests.Request) -> responses.Response:
+        wish = await self._wish(request)
+        key = self._key(request)
+        if wish.metadata.name != key.name:
+            raise _mismatch(wish, "metadata.name", wish.metadata.name, key.name)
+        await self._controller.submit([admission.Request("replace", wish)])
+        return await _settled(self._controller, self._resource(key))
+
+    async def _delete(self, request: requests.Request) -> responses.Response:
+        results = await self._controller.submit(
+            [admission.Request("delete", key=self._key(request))]
+        )
+        return await _settled(self._controller, _results(self._controller, results))
+
+    async def _wish(self, request: requests.Request) -> resources.Resource:
+        """The body's resource, which must be what the path says."""
+        tenant = request.path_params.get("tenant", "")
+        wish = await bodies.resource(request, tenant)
+        key = resources.key_of(wish)
+        if key.kind != self._kind.name:
+            raise _mismatch(wish, "kind", key.kind, self._kind.name)
+        if key.tenant != tenant:
+            raise _mismatch(wish, "metadata.tenant", key.tenant, tenant)
+        return wish
+
+    def _tenant(self, request: requests.Request) -> str | None:
+        """The path's tenant, which must exist; None for all of them."""
+        tenant: str | None = request.path_params.get("tenant")
+        if tenant is not None:
+            self._resource(resources.Key("Tenant", "", tenant))
+        return tenant
+
+    def _key(self, request: requests.Request) -> resources.Key:
+        path = request.path_params
+        return self._kind.key(path["name"], path.get("tenant", ""))
+
+    def _resource(self, key: resources.Key) -> resources.Resource:
+        found = self._controller.ledger.state.get(key)
+        if found is None:
+            plural = registry.KINDS[key.kind].plural
+            scope = f" -n {key.tenant}" if key.tenant else ""
+            remedy = f"see mizar get {plural}{scope}"
+            problem = errors.Problem(str(key), "", "it doesn't exist", remedy, "not_found")
+            raise errors.NotFound([problem])
+        return found
+
+
+async def _openapi(_: requests.Request) -> responses.Response:
+    return _json(openapi.document())
+
+
+async def _settled(
+    served: controller.Controller, body: object, status: int = 200
+) -> responses.Response:
+    """The answer, as of now, once all that it may show is on disk."""
+    answer = _json(body, status)
+    await served.ledger.settled()
+    return answer
+
+
+def _json(body: object, status: int = 200) -> responses.Response:
+    return responses.Response(msgspec.json.encode(body), status, media_type=bodies.JSON)
+
+
+def _results(
+    served: controller.Controller, results: list[admission.Result], dry_run: bool = False
+) -> ResultBody:
+    items = [ResultItem(r.key.kind, r.key.tenant, r.key.name, r.action) for r in results]
+    return ResultBody(items, served.ledger.revision, dry_run)
+
+
+def _mismatch(wish: resources.Resource, field: str, found: str, path: str) -> errors.Invalid:
+    message = f"the body says {found!r}, the path {path!r}"
+    remedy = "make them equal"
+    return errors.Invalid([errors.Problem(str(resources.key_of(wish)), field, message, remedy)])

@@ -1,0 +1,97 @@
+"""Request bodies and query parameters, checked before they mean anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from starlette import requests
+
+from mizar.model import manifest, resources
+from mizar.server import problems
+
+BODY_BYTES_MAX: Final = 4 << 20
+INLINE_BYTES_MAX: Final = 16 << 10
+JSON: Final = "application/json"
+YAML: Final = ("application/yaml", "application/x-yaml", "text/yaml")
+
+
+async def resource(request: requests.Request, tenant: str) -> resources.Resource:
+    """The one resource of a JSON body."""
+    _check_type(request, (JSON,))
+    text = await _text(request)
+    try:
+        document = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise problems.RequestError("malformed", f"the body is not JSON: {error}") from None
+    return manifest.convert(document, tenant)
+
+
+async def document(request: requests.Request, tenant: str) -> list[resources.Resource]:
+    """The resources of a YAML or JSON body; a long one is read in a thread."""
+    _check_type(request, (JSON, *YAML))
+    text = await _text(request)
+    if len(text) <= INLINE_BYTES_MAX:
+        return manifest.parse(text, tenant)
+    return await asyncio.to_thread(manifest.parse, text, tenant)
+
+
+def flag(request: requests.Request, name: str) -> bool:
+    """A query parameter that is true or false; absent: false."""
+    value = request.query_params.get(name, "false")
+    if value not in ("true", "false"):
+        raise problems.RequestError("malformed", f"query {name}: {value!r} is not true or false")
+    return value == "true"
+
+
+def revision(request: requests.Request, name: str) -> int | None:
+    """A query parameter that is a revision; None when absent."""
+    value = request.query_params.get(name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit()) or len(value) > 18:
+        raise problems.RequestError("malformed", f"query {name}: {value!r} is not a revision")
+    return int(value)
+
+
+def selector(request: requests.Request) -> Callable[[resources.Resource], bool]:
+    """From ``labelSelector``: terms joined by ',', each ``label=value``, ``!=`` or a bare label."""
+    terms = [t.strip() for t in request.query_params.get("labelSelector", "").split(",")]
+    checks = [_term(term) for term in terms if term]
+    return lambda found: all(check(found.metadata.labels) for check in checks)
+
+
+def _term(term: str) -> Callable[[dict[str, str]], bool]:
+    if "!=" in term:
+        label, value = (part.strip() for part in term.split("!=", 1))
+        return lambda labels: labels.get(label) != value
+    if "=" in term:
+        label, value = (part.strip() for part in term.replace("==", "=", 1).split("=", 1))
+        return lambda labels: labels.get(label) == value
+    return lambda labels: term in labels
+
+
+def _check_type(request: requests.Request, allowed: tuple[str, ...]) -> None:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given not in allowed:
+        raise problems.RequestError(
+            "unsupported_media_type",
+            f"content type {given or 'missing'!r}; send {' or '.join(allowed)}",
+        )
+
+
+async def _text(request: requests.Request) -> str:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise problems.RequestError(
+                "too_large", f"the body exceeds {BODY_BYTES_MAX} bytes; send it in parts"
+            )
+        parts.append(part)
+    try:
+        return b"".join(parts).decode()
+    except UnicodeDecodeError as error:
+        raise problems.RequestError("malformed", f"the body is not UTF-8: {error}") from None

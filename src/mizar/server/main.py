@@ -1,0 +1,138 @@
+"""`mizar server`: the process. Sockets, store, controller and uvicorn, up and down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import pathlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import structlog
+import uvicorn
+import uvloop
+
+import mizar
+from mizar.server import api, controller, sockets
+from mizar.store import port, sqlite
+
+LISTEN: Final = ("unix:/run/mizar/server.sock", "127.0.0.1:6180")
+STORE: Final = "/var/lib/mizar/server.db"
+PING_S: Final = 4.0
+GRACE_S: Final = 1
+
+_log = structlog.get_logger("mizar.server")
+
+
+class StartError(Exception):
+    """The server can't start; the message says why and what to do."""
+
+
+def run(
+    listen: Sequence[str] = LISTEN,
+    store: str = STORE,
+    underlay: Sequence[str] = (),
+    log_level: str = "info",
+) -> None:
+    """Serves until SIGTERM or SIGINT, then returns within 2 s.
+
+    ``listen``: ``HOST:PORT`` and ``unix:PATH``, several at once. ``store``: path of
+    the SQLite file, made when absent. ``underlay``: prefixes in which the hosts'
+    addresses must lie (empty: anywhere). Raises `StartError`.
+    """
+    configure_log(log_level)
+    try:
+        with contextlib.ExitStack() as stack:
+            listening = [stack.enter_context(_listening(address)) for address in listen]
+            uvloop.run(_serve(listening, store, underlay))
+    except (sockets.ListenError, port.StoreError) as error:
+        raise StartError(str(error)) from None
+
+
+def configure_log(level: str) -> None:
+    """One line per event on stderr: key=value, coloured on a terminal."""
+    renderer = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING)
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to `_serve`, which must end the open streams first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(listening: list[socket.socket], path: str, underlay: Sequence[str]) -> None:
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    store = sqlite.SqliteStore(path)
+    served = controller.Controller(store, underlay)
+    await served.start()
+    server = _Uvicorn(_config(served))
+
+    def stop() -> None:
+        _log.info("stopping")
+        served.stopping.set()
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    _log.info(
+        "serving",
+        version=mizar.__version__,
+        listen=[_name(one) for one in listening],
+        store=path,
+        revision=store.revision,
+    )
+    await server.serve(sockets=listening)
+    await served.stop()
+    await store.close()
+    _log.info("stopped")
+
+
+def _config(served: controller.Controller) -> uvicorn.Config:
+    return uvicorn.Config(
+        api.application(served),
+        http="httptools",
+        ws="websockets-sansio",
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+@contextlib.contextmanager
+def _listening(address: str) -> Iterator[socket.socket]:
+    opened = sockets.listen(address)
+    try:
+        yield opened
+    finally:
+        sockets.close(opened, address)
+
+
+def _name(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    return f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
