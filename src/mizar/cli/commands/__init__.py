@@ -1,0 +1,1 @@
+"""One module a command, named like it, with the click command as ``command``."""

@@ -1,0 +1,51 @@
+"""What a user calls things: ``ep web1``, ``endpoint/web1``, ``endpoint/acme/web1``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from mizar.cli import scope
+from mizar.model import registry, resources
+
+
+def kinds(word: str) -> list[registry.Kind]:
+    """The kinds that ``word`` names: one, several with commas, or ``all``."""
+    if word == "all":
+        return list(registry.KINDS.values())
+    return [registry.by_word(part) for part in word.split(",")]
+
+
+def keys(words: Sequence[str], within: scope.Scope) -> list[resources.Key]:
+    """The resources meant by ``KIND NAME...`` or by ``KIND/NAME...``.
+
+    A usage error when there is no name, or no tenant where one is needed.
+    """
+    if not words:
+        raise click.UsageError("name what you mean: KIND NAME..., or KIND/NAME...")
+    if "/" in words[0]:
+        return [_slashed(word, within) for word in words]
+    kind = registry.by_word(words[0])
+    if len(words) == 1:
+        raise click.UsageError(f"which {kind.name.lower()}? give its name after {words[0]!r}")
+    return [_named(kind, name, within) for name in words[1:]]
+
+
+def text(key: resources.Key) -> str:
+    """``endpoint/acme/web1``: how output names a resource; `keys` reads it back."""
+    return "/".join(part for part in (key.kind.lower(), key.tenant, key.name) if part)
+
+
+def _slashed(word: str, within: scope.Scope) -> resources.Key:
+    kind, slash, name = word.partition("/")
+    if not slash:
+        raise click.UsageError(f"{word!r} names no kind: after KIND/NAME comes KIND/NAME")
+    return _named(registry.by_word(kind), name, within)
+
+
+def _named(kind: registry.Kind, name: str, within: scope.Scope) -> resources.Key:
+    if kind.tenanted and "/" in name:
+        tenant, _, name = name.partition("/")
+        return kind.key(name, tenant)
+    return kind.key(name, within.tenant_for(kind))

@@ -1,0 +1,28 @@
+"""What can go wrong between a client and the server.
+
+A refusal is raised as the `mizar.model.errors.Refused` that it is; these are
+the rest. Their texts are fit for a user.
+"""
+
+from __future__ import annotations
+
+
+class Unreachable(Exception):  # noqa: N818 - says what is so
+    """Nobody answers at the address."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        super().__init__(
+            f"cannot reach the server at {where}: {cause}; is the server running? "
+            "start it with mizar server, or set MIZAR_SERVER"
+        )
+
+
+class Failed(Exception):  # noqa: N818
+    """The server failed, or what answers isn't a Mizar server. ``status``: of HTTP."""
+
+    def __init__(self, where: str, status: int, message: str) -> None:
+        super().__init__(
+            f"the server at {where} answered {status}: {message}; see its log, and check "
+            "that MIZAR_SERVER names a Mizar server of this version"
+        )
+        self.status = status

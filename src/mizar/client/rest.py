@@ -1,0 +1,166 @@
+"""The server's REST API as methods; one connection, kept open; for one thread at a time.
+
+Every method raises `errors.Unreachable`, `errors.Failed`, or, when the server
+refuses, the `mizar.model.errors.Refused` with its problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, Self, TypeVar
+from urllib import parse
+
+import msgspec
+
+from mizar.client import errors, transport
+from mizar.model import registry, resources
+
+_T = TypeVar("_T")
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one resource of a request."""
+
+    kind: str
+    tenant: str
+    name: str
+    action: Literal["created", "configured", "unchanged", "deleted"]
+
+    @property
+    def key(self) -> resources.Key:
+        return resources.Key(self.kind, self.tenant, self.name)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A step of a watch: a resource put or deleted (as last known).
+
+    ``synced``, without an object: all that was there at the beginning has been
+    told; later, that nothing happened for a while.
+    """
+
+    type: Literal["put", "delete", "synced", "error"]
+    object: resources.Resource | None = None
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    items: list[resources.Resource]
+
+
+class _Outcomes(msgspec.Struct, frozen=True):
+    results: list[Outcome]
+
+
+_resource: msgspec.json.Decoder[resources.Resource] = msgspec.json.Decoder(resources.Resource)
+_listing = msgspec.json.Decoder(_Listing)
+_outcomes = msgspec.json.Decoder(_Outcomes)
+_event = msgspec.json.Decoder(Event)
+
+
+class Client:
+    """``where``: ``http://HOST:PORT`` or ``unix:/PATH``; a ValueError otherwise."""
+
+    def __init__(self, where: str) -> None:
+        self._transport = transport.Transport(where)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def apply(
+        self, items: Sequence[resources.Resource], *, dry_run: bool = False
+    ) -> Sequence[Outcome]:
+        """Creates or updates all of ``items`` in one transaction, or none."""
+        return self._transact("apply", items, dry_run)
+
+    def delete(
+        self, items: Sequence[resources.Resource], *, dry_run: bool = False
+    ) -> Sequence[Outcome]:
+        """Deletes all of ``items`` in one transaction, or none; only their names count."""
+        return self._transact("delete", items, dry_run)
+
+    def create(self, item: resources.Resource) -> resources.Resource:
+        """Creates ``item``; a `Conflict` when the name is taken."""
+        key = resources.key_of(item)
+        path = collection(registry.KINDS[key.kind], key.tenant)
+        return self._send(_resource, "POST", path, msgspec.json.encode(item))
+
+    def replace(self, item: resources.Resource) -> resources.Resource:
+        """Writes ``item`` over what is there; its revision, unless 0, must still be current."""
+        path = one(resources.key_of(item))
+        return self._send(_resource, "PUT", path, msgspec.json.encode(item))
+
+    def get(self, key: resources.Key) -> resources.Resource:
+        """The resource, or a `NotFound`."""
+        return self._send(_resource, "GET", one(key))
+
+    def list(
+        self, kind: registry.Kind, tenant: str = "", selector: str = ""
+    ) -> Sequence[resources.Resource]:
+        """All of a kind, of one tenant if given; a `NotFound` when there is no such tenant."""
+        path = collection(kind, tenant) + _query(labelSelector=selector)
+        return self._send(_listing, "GET", path).items
+
+    def watch(
+        self,
+        kind: registry.Kind,
+        tenant: str = "",
+        selector: str = "",
+        *,
+        timeout_s: float | None = None,
+    ) -> Iterator[Event]:
+        """All there is, ``synced``, then every change; on a connection of its own.
+
+        Ends when the server stops or this client fell too far behind: start again.
+        Raises TimeoutError after ``timeout_s`` (None: never).
+        """
+        path = collection(kind, tenant) + _query(watch="true", labelSelector=selector)
+        for line in self._transport.lines(path, timeout_s):
+            event = self._decode(_event, line)
+            if event.type == "error":
+                return
+            yield event
+
+    def _transact(
+        self, verb: str, items: Sequence[resources.Resource], dry_run: bool
+    ) -> Sequence[Outcome]:
+        path = f"/v1/{verb}" + _query(dryRun="true" if dry_run else "")
+        body = msgspec.json.encode({"kind": "List", "items": items})
+        return self._send(_outcomes, "POST", path, body).results
+
+    def _send(
+        self,
+        decoder: msgspec.json.Decoder[_T],
+        method: str,
+        path: str,
+        body: bytes | None = None,
+    ) -> _T:
+        return self._decode(decoder, self._transport.send(method, path, body))
+
+    def _decode(self, decoder: msgspec.json.Decoder[_T], content: bytes) -> _T:
+        try:
+            return decoder.decode(content)
+        except msgspec.DecodeError as error:
+            message = f"what this version of mizar can't read ({error})"
+            raise errors.Failed(self._transport.where, 200, message) from error
+
+
+def collection(kind: registry.Kind, tenant: str = "") -> str:
+    """The path of all resources of a kind, of one tenant if given."""
+    scope = f"/tenants/{parse.quote(tenant, safe='')}" if tenant and kind.tenanted else ""
+    return f"/v1{scope}/{kind.plural}"
+
+
+def one(key: resources.Key) -> str:
+    """The path of one resource."""
+    path = collection(registry.KINDS[key.kind], key.tenant)
+    return f"{path}/{parse.quote(key.name, safe='')}"
+
+
+def _query(**values: str) -> str:
+    text = parse.urlencode({name: value for name, value in values.items() if value})
+    return f"?{text}" if text else ""
