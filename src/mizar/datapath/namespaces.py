@@ -125,19 +125,16 @@ def create(name: str) -> None:
 
 
 def _prepare_root() -> None:
-    """Makes /run/netns a shared mount, so that other mount namespaces see what we add."""
-    if _is_mounted(str(ROOT)):
-        return
+    """Makes /run/netns a shared mount, so that other mount namespaces see what we add.
+
+    Only a mount point can be made shared: that asks whether it is one already.
+    """
     ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
-    _mount(str(ROOT), str(ROOT), MS_BIND | MS_REC)
-    _mount("", str(ROOT), MS_SHARED | MS_REC)
-
-
-def _is_mounted(target: str) -> bool:
-    """Asks the kernel: os.path.ismount doesn't see a directory bound to itself, and every
-    further binding of a shared mount doubles the mounts below it."""
-    with open("/proc/self/mountinfo") as mounts:
-        return any(line.split()[4] == target for line in mounts)
+    try:
+        _mount("", str(ROOT), MS_SHARED | MS_REC)
+    except OSError:
+        _mount(str(ROOT), str(ROOT), MS_BIND | MS_REC)
+        _mount("", str(ROOT), MS_SHARED | MS_REC)
 
 
 def remove(name: str) -> None:
