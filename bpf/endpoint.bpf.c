@@ -87,7 +87,7 @@ static __always_inline bool is_subnet_broadcast(const struct departure *d)
 {
 	__be32 host_bits = ~address_ipv4(ADDRESS(d->port->subnet_mask));
 
-	return host_bits && on_link(d) &&
+	return bpf_ntohl(host_bits) > 1 && on_link(d) &&
 	       !(~address_ipv4(ADDRESS(d->destination.address)) & host_bits);
 }
 

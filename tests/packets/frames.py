@@ -1,0 +1,84 @@
+"""Packets as data: what a workload sends, and what arrives on the uplink."""
+
+import struct
+
+import backplane
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+
+CLASS = 0xFF4D
+IDENTITY, ORIGIN, HINT = 1, 2, 3
+CRITICAL = 0x80
+CONTROL = 0x80
+ETHERNET = 0x6558
+NOBODY = "00:00:00:00:00:00"
+
+
+def option(kind: int, body: bytes, option_class: int = CLASS) -> bytes:
+    return struct.pack("!HBB", option_class, kind, len(body) // 4) + body
+
+
+def identity(number: int) -> bytes:
+    return option(IDENTITY, struct.pack("!I", number))
+
+
+def origin(host: str) -> bytes:
+    return option(ORIGIN, backplane.mapped(host))
+
+
+def hint(endpoint: str, host: str, generation: int, flags: int = 0, number: int = 0) -> bytes:
+    body = backplane.mapped(endpoint) + backplane.mapped(host)
+    return option(HINT, body + struct.pack("!III", generation, number, flags))
+
+
+def sent(
+    destination: str, payload: bytes = b"hello", *, source: str = backplane.A,
+    mac: str = backplane.A_MAC, to: str = backplane.ROUTER_MAC, l4: object = None, **ip: object,
+) -> bytes:
+    """What endpoint A hands to its interface."""
+    header = IP(src=source, dst=destination, **ip)
+    upper = UDP(sport=4000, dport=53) if l4 is None else l4
+    return bytes(Ether(dst=to, src=mac) / header / upper / payload)
+
+
+def arp(
+    target: str, *, sender: str = backplane.A, mac: str = backplane.A_MAC, op: int = 1,
+) -> bytes:
+    body = ARP(op=op, hwsrc=mac, psrc=sender, hwdst=NOBODY, pdst=target)
+    return bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=mac) / body)
+
+
+def inner(
+    source: str = backplane.REMOTE, destination: str = backplane.A, payload: bytes = b"hello",
+    **ip: object,
+) -> bytes:
+    """An Ethernet frame as another host's endpoint program puts it into a tunnel."""
+    ether = Ether(dst=backplane.ROUTER_MAC, src=backplane.ROUTER_MAC)
+    return bytes(ether / IP(src=source, dst=destination, **ip) / ICMP() / payload)
+
+
+def geneve(
+    content: bytes, options: bytes = b"", *, vni: int = backplane.VNI, version: int = 0,
+    flags: int = 0, protocol: int = ETHERNET, option_bytes: int | None = None,
+) -> bytes:
+    size = len(options) if option_bytes is None else option_bytes
+    first = version << 6 | size // 4
+    return struct.pack("!BBHI", first, flags, protocol, vni << 8) + options + content
+
+
+def arrived(
+    content: bytes, *, source: str = backplane.PEER, destination: str = backplane.HOST,
+    port: int = 6081, sport: int = 50000, ttl: int = 64, **ip: object,
+) -> bytes:
+    """A frame on the uplink; `content` follows the UDP header."""
+    ether = Ether(dst="02:00:00:00:01:01", src=backplane.PEER_MAC)
+    outer = IP(src=source, dst=destination, ttl=ttl, **{"id": 0, "flags": "DF", **ip})
+    return bytes(ether / outer / UDP(sport=sport, dport=port, chksum=0) / content)
+
+
+def tunnelled(options: bytes = b"", **outer: object) -> bytes:
+    """A well-formed packet from REMOTE to A."""
+    return arrived(geneve(inner(), options or identity(5)), **outer)
+
+
+__all__ = ["ICMP", "IP", "TCP", "UDP"]

@@ -1,0 +1,221 @@
+"""Every reason that a test run can reach, each by one packet: input, tables -> reason, verdict."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import backplane
+import pytest
+from backplane import FAR, HOST, PEER, REMOTE, STRANGER, SUBNET, Host
+from frames import (
+    CONTROL,
+    CRITICAL,
+    arp,
+    arrived,
+    geneve,
+    hint,
+    identity,
+    inner,
+    option,
+    sent,
+    tunnelled,
+)
+from scapy.layers.inet import TCP
+from scapy.layers.l2 import Dot1Q, Ether
+
+UNREACHED = {
+    "REDIRECT_FAILED": "the redirect helpers only refuse flags that we never give",
+}
+
+
+class Case(NamedTuple):
+    """`given` changes the usual tables; `context` is the test run's."""
+
+    reason: str
+    program: str
+    packet: bytes
+    given: Callable[[Host], object] = lambda host: None
+    context: dict[str, int] = {}
+
+    @property
+    def verdict(self) -> str:
+        return "xdp" if self.program.endswith("xdp") else "tc"
+
+
+def gone(*names: str) -> Callable[[Host], object]:
+    """Tables without any entry."""
+    return lambda host: [host.maps[n].delete_batch(list(host.maps[n].keys())) for n in names]
+
+
+def own_switch(host: Host) -> None:
+    """The chosen switch is this host: looked up on the spot."""
+    host.route(SUBNET, backplane.SWITCH_KIND, HOST)
+    host.switch(SUBNET)
+
+
+def own_switch_knows(host: Host) -> None:
+    own_switch(host)
+    host.switch_endpoint(REMOTE, PEER)
+
+
+def own_router(host: Host) -> None:
+    host.route("::/0", backplane.ROUTER_KIND, HOST)
+    host.router("10.0.1.0/24", PEER)
+    host.router("::/0")
+
+
+def padded(packet: bytes, short: int) -> bytes:
+    return packet[: len(packet) - short]
+
+
+VLAN_FRAME = bytes(
+    Ether(src=backplane.A_MAC, dst=backplane.ROUTER_MAC) / Dot1Q(vlan=5) / bytes(60)
+)
+IPV6_FRAME = bytes(Ether(src=backplane.A_MAC, dst="33:33:00:00:00:02", type=0x86DD) / bytes(60))
+TOO_LONG = sent(REMOTE, b"x" * (backplane.ENDPOINT_MTU - 27))
+TCP_SEGMENTS = sent(REMOTE, b"x" * 2900, l4=TCP(sport=1, dport=2))
+
+SENDING = [
+    Case("DELIVERED_SAME_HOST", "endpoint", sent(backplane.B)),
+    Case("DELIVERED_SAME_HOST", "endpoint", sent(backplane.TAP)),
+    Case("SENT_DIRECT", "endpoint", sent(REMOTE), lambda h: h.location(REMOTE, PEER)),
+    Case("SENT_SWITCH", "endpoint", sent(REMOTE)),
+    Case("SENT_ROUTER", "endpoint", sent(FAR)),
+    Case("SWITCHED", "endpoint", sent(REMOTE), own_switch_knows),
+    Case("ROUTED", "endpoint", sent(FAR), own_router),
+    Case("NO_ENDPOINT", "endpoint", sent(REMOTE), own_switch),
+    Case("NO_NETWORK", "endpoint", sent("10.9.9.9"), own_router),
+    Case("NOT_HERE", "endpoint", sent(REMOTE), lambda h: h.route(SUBNET, 1, HOST)),
+    Case("NO_ROUTE", "endpoint", sent(REMOTE), gone("routes")),
+    Case("NO_ROUTE", "endpoint", sent(REMOTE), lambda h: h.route(SUBNET, 1)),
+    Case("ARP_ANSWERED", "endpoint", arp(REMOTE)),
+    Case("ARP_ANSWERED", "endpoint", arp(backplane.GATEWAY)),
+    Case("ARP_IGNORED", "endpoint", arp(REMOTE, sender="0.0.0.0")),
+    Case("ARP_IGNORED", "endpoint", arp(backplane.A)),
+    Case("ARP_IGNORED", "endpoint", arp(FAR)),
+    Case("ARP_IGNORED", "endpoint", arp(backplane.GATEWAY, op=2)),
+    Case("SPOOFED_ADDRESS", "endpoint", arp(REMOTE, sender=backplane.B)),
+    Case("TRUNCATED", "endpoint", arp(REMOTE)[:40]),
+    Case("MALFORMED", "endpoint", arp(REMOTE)[:14] + b"\0\7" + arp(REMOTE)[16:]),
+    Case("TRUNCATED", "endpoint", padded(sent(REMOTE), 1)),
+    Case("MALFORMED", "endpoint", sent(REMOTE, ihl=4)),
+    Case("MALFORMED", "endpoint", sent(REMOTE, version=5)),
+    Case("MALFORMED", "endpoint", sent(REMOTE, len=19)),
+    Case("NO_CONFIG", "endpoint", sent(REMOTE), lambda h: h.configure(uplink_ifindex=0)),
+    Case("NO_PORT", "endpoint", sent(REMOTE), gone("ports")),
+    Case("SPOOFED_MAC", "endpoint", sent(REMOTE, mac=backplane.B_MAC)),
+    Case("SPOOFED_MAC", "endpoint", arp(REMOTE, mac=backplane.B_MAC)),
+    Case("SPOOFED_ADDRESS", "endpoint", sent(REMOTE, source=backplane.B)),
+    Case("SPOOFED_ADDRESS", "endpoint", sent(REMOTE, source=REMOTE)),
+    Case("VLAN", "endpoint", VLAN_FRAME),
+    Case("NOT_IP", "endpoint", IPV6_FRAME),
+    Case("MULTICAST", "endpoint", sent("224.0.0.5", to="01:00:5e:00:00:05")),
+    Case("MULTICAST", "endpoint", sent("239.1.1.1")),
+    Case("MULTICAST", "endpoint", sent("255.255.255.255")),
+    Case("MULTICAST", "endpoint", sent("10.0.0.255")),
+    Case("MULTICAST", "endpoint", sent(REMOTE, to="ff:ff:ff:ff:ff:ff")),
+    Case("HOP_LIMIT", "endpoint", sent(FAR, ttl=1)),
+    Case("TOO_BIG", "endpoint", TOO_LONG),
+    Case("TOO_BIG", "endpoint", TCP_SEGMENTS, context={"gso_size": 1403}),
+    Case("ENCAPSULATION_FAILED", "endpoint", TCP_SEGMENTS, context={"gso_size": 1402}),
+]
+
+
+def switch_here(host: Host) -> None:
+    host.switch(SUBNET)
+    host.switch_endpoint(REMOTE, PEER)
+
+
+def router_here(host: Host) -> None:
+    host.router("10.0.1.0/24", PEER)
+    host.router("::/0")
+
+
+TO_REMOTE = geneve(inner(FAR, REMOTE), identity(5))
+TO_FAR = geneve(inner(REMOTE, FAR), identity(5))
+UNKNOWN = option(9, b"abcd")
+
+ARRIVING = [
+    ("NOT_OURS", arrived(b"x" * 60, port=53), None),
+    ("NOT_OURS", tunnelled(destination="192.0.2.77"), None),
+    ("NOT_OURS", tunnelled(frag=100), None),
+    ("NOT_OURS", bytes(Ether(type=0x86DD) / bytes(60)), None),
+    ("NO_CONFIG", tunnelled(), lambda h: h.configure(uplink_ifindex=0)),
+    ("FRAGMENT", tunnelled(flags="MF"), None),
+    ("TRUNCATED", tunnelled()[:-1], None),
+    ("MALFORMED", arrived(geneve(inner()), len=60), None),
+    ("MALFORMED", arrived(b"\0\0\x65\x58"), None),
+    ("MALFORMED", tunnelled(chksum=1), None),
+    ("UNDERLAY_SOURCE", tunnelled(source="203.0.113.1"), None),
+    ("GENEVE_INVALID", arrived(geneve(inner(), version=1)), None),
+    ("GENEVE_INVALID", arrived(geneve(inner(), protocol=0x0800)), None),
+    ("GENEVE_INVALID", arrived(geneve(b"", identity(1), option_bytes=16)), None),
+    ("GENEVE_INVALID", tunnelled(option(1, b"12345678")), None),
+    ("GENEVE_INVALID", tunnelled(option(2, b"1234")), None),
+    ("GENEVE_INVALID", tunnelled(option(3, b"1234")), None),
+    ("GENEVE_INVALID", tunnelled(option(9, b"")[:3] + b"\x05"), None),
+    ("GENEVE_INVALID", tunnelled(UNKNOWN * 9), None),
+    ("CRITICAL_OPTION", tunnelled(option(9 | CRITICAL, b"abcd")), None),
+    ("CRITICAL_OPTION", tunnelled(option(1 | CRITICAL, b"abcd", 0x0101)), None),
+    ("CONTROL_UNKNOWN", arrived(geneve(b"", identity(1), flags=CONTROL)), None),
+    ("HINT_TAKEN", arrived(geneve(b"", hint(REMOTE, PEER, 1), flags=CONTROL)), None),
+    ("HINT_STALE", arrived(geneve(b"", hint(backplane.A, PEER, 1), flags=CONTROL)), None),
+    ("NOT_IP", arrived(geneve(inner()[:12] + b"\x86\xdd" + inner()[14:])), None),
+    ("TRUNCATED", arrived(geneve(inner()[:30])), None),
+    ("TRUNCATED", arrived(geneve(inner()[:10])), None),
+    ("MALFORMED", arrived(geneve(inner(version=6))), None),
+    ("ECN_LOST", tunnelled(tos=3), None),
+    ("NOT_HERE", arrived(TO_REMOTE), None),
+    ("NOT_HERE", arrived(TO_REMOTE), lambda h: h.switch_endpoint(REMOTE, HOST)),
+    ("NO_ENDPOINT", arrived(geneve(inner(FAR, "10.0.0.98"))), switch_here),
+    ("NO_ENDPOINT", arrived(TO_FAR), lambda h: h.router("10.0.1.0/24", HOST)),
+    ("NO_NETWORK", arrived(geneve(inner(REMOTE, "10.9.9.9"))), router_here),
+    ("SWITCHED", arrived(TO_REMOTE), switch_here),
+    ("ROUTED", arrived(TO_FAR), router_here),
+    ("TRANSIT_LOOP", arrived(TO_REMOTE, ttl=16), switch_here),
+]
+PARTING = [
+    Case("STRIPPED", "uplink_xdp", tunnelled()),
+    Case("LEFT_TO_TCX", "uplink_xdp", tunnelled(), lambda h: h.configure(delivery_attached=0)),
+    Case("LEFT_TO_TCX", "uplink_xdp", arrived(TO_REMOTE), lambda h: (
+        h.switch(SUBNET), h.switch_endpoint(REMOTE, STRANGER))),
+    Case("DELIVERED", "uplink_tcx", tunnelled()),
+    Case("DECAPSULATION_FAILED", "uplink_tcx", tunnelled(), context={"gso_size": 8}),
+]
+CASES = [
+    *SENDING,
+    *PARTING,
+    *(
+        Case(reason, program, packet, given or (lambda host: None))
+        for reason, packet, given in ARRIVING
+        for program in ("uplink_xdp", "uplink_tcx")
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.program}-{c.reason}")
+def test_packet_leaves_with_reason_and_verdict(host: Host, case: Case) -> None:
+    case.given(host)
+    outcome = host.run(case.program, case.packet, **case.context)
+    assert outcome.reason == case.reason
+    assert outcome.action == expected_action(case)
+
+
+def expected_action(case: Case) -> int:
+    if case.reason == "NOT_OURS":
+        return backplane.NOT_OURS[case.verdict]
+    if case.reason == "ARP_ANSWERED":
+        return backplane.VERDICTS["tc"]["PASS"]
+    return backplane.VERDICTS[case.verdict][verdict(case.reason)]
+
+
+def verdict(reason: str) -> str:
+    if reason.startswith(("DELIVERED", "SENT_", "SWITCHED", "ROUTED")):
+        return "PASS"
+    if reason in ("STRIPPED", "LEFT_TO_TCX"):
+        return "HANDED"
+    return "TAKEN" if reason.startswith(("ARP_", "HINT_")) else "DROP"
+
+
+def test_every_reason_has_a_case_or_a_cause_why_not(host: Host) -> None:
+    known = {name.removeprefix("REASON_") for name in host.types.enum("reason")} - {"COUNT"}
+    assert known - {case.reason for case in CASES} == set(UNREACHED)

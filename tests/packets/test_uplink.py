@@ -1,0 +1,149 @@
+"""What arrives on the uplink: stripping, delivery, transit, congestion marks; both programs."""
+
+import struct
+
+import pytest
+from backplane import (
+    A_MAC,
+    HOST,
+    PEER,
+    PEER_MAC,
+    REMOTE,
+    ROUTER_MAC,
+    STRANGER,
+    SUBNET,
+    VNI,
+    Host,
+    mapped,
+)
+from frames import IP, UDP, arrived, geneve, identity, inner, option, origin, tunnelled
+from scapy.layers.l2 import Ether
+
+MAGIC = 0x4D5A0001
+FAR_SOURCE = "10.0.1.5"
+
+
+def delivered(host: Host, program: str, packet: bytes) -> bytes:
+    """The frame without its tunnel: as the endpoint gets it, or as XDP hands it over."""
+    outcome = host.run(program, packet)
+    assert outcome.reason == {"uplink_tcx": "DELIVERED", "uplink_xdp": "STRIPPED"}[program]
+    return outcome.packet
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        b"",
+        identity(5),
+        identity(5) + origin(STRANGER),
+        option(77, b"") + identity(5) + option(3, b"unknown." * 15, 0x0101),
+        option(9, b"abcd") * 8,
+    ],
+)
+def test_endpoint_gets_the_inner_frame_with_its_own_mac(
+    host: Host, uplink: str, options: bytes,
+) -> None:
+    frame = inner()
+    got = delivered(host, uplink, arrived(geneve(frame, options)))
+    assert (Ether(got).dst, Ether(got).src) == (A_MAC, ROUTER_MAC)
+    assert got[12:] == frame[12:]
+
+
+def test_xdp_hands_over_what_it_learned(host: Host) -> None:
+    meta = host.run("uplink_xdp", tunnelled(identity(99))).meta
+    assert meta == struct.pack("<II16sII", MAGIC, VNI, mapped(PEER), 99, 0)
+
+
+def test_handover_of_a_transit_packet_names_its_origin(host: Host) -> None:
+    meta = host.run("uplink_xdp", tunnelled(identity(99) + origin(STRANGER), ttl=48)).meta
+    assert meta == struct.pack("<II16sII", MAGIC, VNI, mapped(STRANGER), 99, 1)
+
+
+def test_transit_packet_without_origin_tells_no_host(host: Host) -> None:
+    meta = host.run("uplink_xdp", tunnelled(identity(99), ttl=48)).meta
+    assert meta == struct.pack("<II16sII", MAGIC, VNI, bytes(16), 99, 1)
+
+
+def test_metadata_is_equal_for_all_packets_of_a_flow(host: Host) -> None:
+    packets = [tunnelled(identity(5), id=n) for n in range(3)]
+    assert len({host.run("uplink_xdp", packet).meta for packet in packets}) == 1
+
+
+@pytest.mark.parametrize(
+    ("outer", "mark", "expected"),
+    [(0, 2, 2), (1, 2, 1), (2, 1, 1), (3, 1, 3), (3, 2, 3), (3, 3, 3), (0, 3, 3), (1, 0, 0)],
+)
+def test_congestion_marks_are_combined(
+    host: Host, uplink: str, outer: int, mark: int, expected: int,
+) -> None:
+    frame = inner(tos=0x20 | mark)
+    got = IP(delivered(host, uplink, arrived(geneve(frame), tos=outer))[14:])
+    assert got.tos == 0x20 | expected
+    fresh = got.copy()
+    del fresh.chksum
+    assert got.chksum == IP(bytes(fresh)).chksum
+
+
+@pytest.mark.parametrize("options", [identity(5), identity(5) + origin(STRANGER)])
+def test_transit_rewrites_the_outer_header_alone(
+    host: Host, uplink: str, options: bytes,
+) -> None:
+    host.switch(SUBNET)
+    host.switch_endpoint(REMOTE, PEER)
+    content = geneve(inner(FAR_SOURCE, REMOTE), options)
+    outcome = host.run(uplink, arrived(content, source=STRANGER, sport=51234, tos=2))
+    expected = arrived(content, source=HOST, destination=PEER, ttl=48, sport=51234, tos=2)
+    assert outcome.reason == "SWITCHED"
+    assert outcome.packet[14:] == expected[14:]
+
+
+def test_xdp_writes_the_next_hops_mac(host: Host) -> None:
+    host.switch_endpoint(REMOTE, PEER)
+    packet = host.run("uplink_xdp", arrived(geneve(inner(FAR_SOURCE, REMOTE)))).packet
+    assert Ether(packet).dst == PEER_MAC
+
+
+def test_unresolved_next_hop_leaves_the_packet_as_it_was(host: Host) -> None:
+    host.switch_endpoint(REMOTE, STRANGER)
+    packet = arrived(geneve(inner(FAR_SOURCE, REMOTE)))
+    outcome = host.run("uplink_xdp", packet)
+    assert (outcome.reason, outcome.packet) == ("LEFT_TO_TCX", packet)
+    assert host.run("uplink_tcx", packet).reason == "SWITCHED"
+
+
+def test_three_transit_hops_and_no_more(host: Host, uplink: str) -> None:
+    host.switch_endpoint(REMOTE, PEER)
+    packet, hops = arrived(geneve(inner(FAR_SOURCE, REMOTE))), 0
+    while (outcome := host.run(uplink, packet)).reason == "SWITCHED":
+        hops += 1
+        ttl = IP(outcome.packet[14:]).ttl
+        packet = arrived(geneve(inner(FAR_SOURCE, REMOTE)), ttl=ttl)
+    assert (outcome.reason, hops) == ("TRANSIT_LOOP", 3)
+
+
+def test_router_spreads_flows_over_a_networks_switches(host: Host, uplink: str) -> None:
+    holders = [PEER, "192.0.2.254"]
+    host.router(SUBNET, *holders)
+    host.router("::/0")
+    content = geneve(inner(FAR_SOURCE, REMOTE))
+    seen = {host.run("uplink_tcx", arrived(content, sport=port)).packet[30:34]
+            for port in range(50000, 50020)}
+    assert len(seen) == 2
+
+
+def test_longest_prefix_wins(host: Host, uplink: str) -> None:
+    host.router("10.0.0.0/16", STRANGER)
+    host.router(SUBNET, PEER)
+    outcome = host.run(uplink, arrived(geneve(inner(FAR_SOURCE, REMOTE))))
+    assert (outcome.reason, IP(outcome.packet[14:]).dst) == ("ROUTED", PEER)
+
+
+def test_another_vpcs_endpoint_is_not_reached(host: Host, uplink: str) -> None:
+    assert host.run(uplink, arrived(geneve(inner(), vni=VNI + 1))).reason == "NOT_HERE"
+
+
+def test_udp_checksum_does_not_survive_a_rewritten_address(host: Host, uplink: str) -> None:
+    host.switch_endpoint(REMOTE, PEER)
+    packet = bytearray(arrived(geneve(inner(FAR_SOURCE, REMOTE))))
+    packet[40:42] = b"\x12\x34"
+    assert IP(host.run(uplink, bytes(packet)).packet[14:])[UDP].chksum == 0
