@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mizar.model import admission, manifest, resources
+from mizar.model import admission, manifest, registry, resources
 from mizar.model import state as states
 from mizar.plan import entries, planner
 
@@ -19,6 +19,7 @@ class Fleet:
         self.state = states.State()
         self.planner = planner.Planner(self.state, ["192.0.2.0/24"])
         self.tables: dict[str, Table] = {}
+        self.records: dict[str, str] = {}
         self.now = START
         self.live: Collection[str] = ()
         self.deltas: dict[str, entries.Delta] = {}
@@ -33,6 +34,10 @@ class Fleet:
         """Admits, applies and folds; leaves the deltas in ``deltas``."""
         decision = admission.admit(self.state, requests, self.now, self.live, ["192.0.2.0/24"])
         changes = self.state.apply(decision.changes, self.state.revision + 1, decision.records)
+        for record in decision.records:
+            self.records.pop(record.name, None)
+            if record.new is not None:
+                self.records[record.name] = record.new
         self.deltas = self.planner.apply(changes)
         for name, delta in self.deltas.items():
             fold(self.tables.setdefault(name, {}), delta)
@@ -52,10 +57,22 @@ class Fleet:
         counts = {name: len(d.upserts) + len(d.deletes) for name, d in self.deltas.items()}
         return {name: count for name, count in counts.items() if count}
 
-    def snapshot(self, name: str) -> Table:
-        """A host's desired state, from a planner that sees the state for the first time."""
-        fresh = planner.Planner(self.state, ["192.0.2.0/24"])
-        return {entries.key_of(entry): entry for entry in fresh.desired(name)}
+    def contents(self) -> list[resources.Resource]:
+        """Every resource."""
+        return [each for kind in registry.KINDS for each in self.state.list(kind)]
+
+    def reloaded(self) -> states.State:
+        """The state as a server finds it in the store after a restart, in another order."""
+        stored = reversed(self.contents())
+        return states.State.load(stored, self.records.items(), self.state.revision)
+
+
+def desired(plan: planner.Planner, name: str) -> Table:
+    """A host's whole desired state."""
+    listed = [*plan.desired(name)]
+    table = {entries.key_of(entry): entry for entry in listed}
+    assert len(table) == len(listed), "two entries of one key"
+    return table
 
 
 def fold(table: Table, delta: entries.Delta) -> None:

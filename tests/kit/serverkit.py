@@ -23,13 +23,18 @@ WAIT_S = 10.0
 class Server:
     """`mizar.server.main.run` in a process of its own; ``directory`` holds store and socket."""
 
-    def __init__(self, directory, underlay=("192.0.2.0/24",), host_dead_s=1.0):
+    def __init__(self, directory, underlay=("192.0.2.0/24",), host_dead_s=1.0, tcp=False):
         self.directory = directory
         self.socket = f"{directory}/server.sock"
+        listen = [f"unix:{self.socket}"]
+        if tcp:
+            port = free_port()
+            listen.append(f"127.0.0.1:{port}")
+            self.url = f"http://127.0.0.1:{port}"
         self.code = (
             "from mizar.server import controller, main\n"
             f"controller.HOST_DEAD_S = {host_dead_s}\n"
-            f"main.run(['unix:{self.socket}'], '{directory}/server.db', {list(underlay)!r})\n"
+            f"main.run({listen!r}, '{directory}/server.db', {list(underlay)!r})\n"
         )
         self.process = None
 
@@ -58,6 +63,12 @@ class Server:
     def log(self):
         with open(f"{self.directory}/server.log") as log:
             return log.read()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def until(condition, wait_s=WAIT_S):

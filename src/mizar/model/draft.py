@@ -121,8 +121,8 @@ class Draft:
         latest = max(previous, freed.generation if freed else 0)
         return max(int(self.now) - EPOCH, latest + 1)
 
-    def reap(self, most: int) -> None:
-        """Forgets up to ``most`` freed addresses that have rested: they are free again."""
+    def reap(self, most: int | None = None) -> None:
+        """Forgets up to ``most`` freed addresses (None: all) that have rested: they are free."""
         over: list[tuple[int, str]] = []
         for vni, address, freed in self.state.rested(self.now):
             if len(over) == most:

@@ -254,7 +254,7 @@ def _give_address(
         return _fixed_address(d, key, spec.addresses[0], network)
     address = d.state.next_address(network_key)
     if address is None:
-        d.reap(limits.PORTS)
+        d.reap()
         address = d.state.next_address(network_key)
     if address is None:
         room = d.state.room(network_key)

@@ -1,0 +1,382 @@
+"""What is admitted, with which numbers; what is refused, in which words; nothing half-way."""
+
+import msgspec
+import pytest
+from fleet import START, Fleet, applying, endpoint, host, key, network, tenant, vpc
+
+from mizar.model import addresses, admission, draft, errors, limits, resources
+from mizar.model import state as states
+
+
+@pytest.fixture
+def fleet():
+    """Three hosts; VPC prod, networks front 10.0.0.0/29 and back 10.0.1.0/24."""
+    fleet = Fleet(3)
+    fleet.request(
+        *applying(
+            tenant(),
+            vpc("prod", "10.0.0.0/16"),
+            network("front", "prod", "10.0.0.0/29"),
+            network("back", "prod", "10.0.1.0/24"),
+        )
+    )
+    return fleet
+
+
+def refusal(fleet, *requests, kind=errors.Refused):
+    """The text of a refusal, which must leave no trace."""
+    before = contents(fleet.state)
+    with pytest.raises(kind) as caught:
+        fleet.request(*requests)
+    assert contents(fleet.state) == before
+    return str(caught.value)
+
+
+def contents(state):
+    kinds = ("Tenant", "Host", "VPC", "Network", "Endpoint")
+    return [resource for kind in kinds for resource in state.list(kind)]
+
+
+def get(fleet, kind, name, in_tenant="acme"):
+    return fleet.state.get(key(kind, name, in_tenant))
+
+
+def address(fleet, name):
+    return get(fleet, "Endpoint", name).status.addresses[0]
+
+
+# ---- allocation ----
+
+
+def test_a_created_endpoint_has_everything_it_needs(fleet):
+    fleet.request(*applying(endpoint("web1", "front")))
+    made = get(fleet, "Endpoint", "web1")
+    assert made.status == resources.EndpointStatus(
+        host="h1",
+        addresses=["10.0.0.2"],
+        mac=addresses.derived_mac(1, "10.0.0.2"),
+        generation=int(START) - draft.EPOCH,
+    )
+    assert made.metadata.created == "2027-01-15T08:00:00Z"
+    assert len(made.metadata.uid) == 32
+    assert made.metadata.revision == fleet.state.revision
+
+
+def test_network_broadcast_and_gateway_are_never_given_and_full_says_what(fleet):
+    fleet.request(*applying(*(endpoint(f"e{n}", "front") for n in range(5))))
+    assert [address(fleet, f"e{n}") for n in range(5)] == [f"10.0.0.{n}" for n in range(2, 7)]
+    text = refusal(fleet, *applying(endpoint("e5", "front")), kind=errors.Exhausted)
+    assert "Network acme/front (10.0.0.0/29) is full: 5 of 5 addresses are in use" in text
+
+
+def test_a_freed_address_rests_then_comes_back(fleet):
+    fleet.request(*applying(*(endpoint(f"e{n}", "front") for n in range(5))))
+    fleet.delete(key("Endpoint", "e3"))
+    fleet.now += limits.ADDRESS_QUARANTINE_S - 1
+    text = refusal(fleet, *applying(endpoint("new", "front")), kind=errors.Exhausted)
+    assert "4 of 5 addresses are in use, 1 rest after deletion" in text
+    fleet.now += 1
+    fleet.request(*applying(endpoint("new", "front")))
+    assert address(fleet, "new") == "10.0.0.5"
+
+
+def test_a_fixed_address_is_honoured_while_it_rests_with_a_higher_generation(fleet):
+    fleet.request(*applying(endpoint("a", "front", address="10.0.0.4")))
+    first = get(fleet, "Endpoint", "a").status.generation
+    fleet.delete(key("Endpoint", "a"))
+    fleet.request(*applying(endpoint("b", "front", address="10.0.0.4")))
+    assert get(fleet, "Endpoint", "b").status.generation == first + 1
+    fleet.delete(key("Endpoint", "b"))
+    fleet.now -= 1000
+    fleet.request(*applying(endpoint("c", "front", address="10.0.0.4")))
+    assert get(fleet, "Endpoint", "c").status.generation == first + 2
+
+
+def test_rest_and_counters_survive_a_restart(fleet):
+    fleet.request(*applying(*(endpoint(f"e{n}", "front") for n in range(5))))
+    records = {}
+    for decision in (
+        fleet.delete(key("Endpoint", "e3")),
+        fleet.request(*applying(vpc("gone", "10.0.0.0/16"))),
+        fleet.delete(key("VPC", "gone")),
+    ):
+        records |= {record.name: record.new for record in decision.records}
+    stored = [(name, value) for name, value in records.items() if value is not None]
+    fleet.state = states.State.load(reversed(contents(fleet.state)), stored, 50)
+    with pytest.raises(errors.Exhausted):
+        admission.admit(fleet.state, applying(endpoint("new", "front")), fleet.now)
+    decision = admission.admit(fleet.state, applying(vpc("new", "10.0.0.0/16")), fleet.now)
+    assert decision.changes[0].new.status.vni == 3
+
+
+def test_addresses_resting_are_kept_out_of_a_network_created_anew(fleet):
+    fleet.request(*applying(endpoint("a", "front")))
+    fleet.delete(key("Endpoint", "a"), key("Network", "front"))
+    fleet.request(*applying(network("front2", "prod", "10.0.0.0/29"), endpoint("b", "front2")))
+    assert address(fleet, "b") == "10.0.0.3"
+
+
+def test_fixed_addresses_go_before_those_that_take_what_is_free(fleet):
+    fleet.request(
+        *applying(endpoint("any", "front"), endpoint("fixed", "front", address="10.0.0.2"))
+    )
+    assert (address(fleet, "fixed"), address(fleet, "any")) == ("10.0.0.2", "10.0.0.3")
+
+
+def test_two_tenants_have_the_same_names_and_addresses_and_different_numbers(fleet):
+    fleet.request(
+        *applying(
+            endpoint("web1", "front", tenant="other"),
+            network("front", "prod", "10.0.0.0/29", tenant="other"),
+            vpc("prod", "10.0.0.0/16", tenant="other"),
+            tenant("other"),
+            endpoint("web1", "front"),
+        )
+    )
+    mine, theirs = (get(fleet, "Endpoint", "web1", each) for each in ("acme", "other"))
+    assert mine.status.addresses == theirs.status.addresses
+    assert mine.status.mac != theirs.status.mac
+    assert get(fleet, "VPC", "prod", "other").status.vni == 2
+    assert get(fleet, "Network", "front", "other").status.number == 1
+
+
+def test_numbers_of_networks_are_not_given_twice(fleet):
+    fleet.delete(key("Network", "back"))
+    fleet.request(*applying(network("third", "prod", "10.0.1.0/24")))
+    assert get(fleet, "Network", "third").status.number == 3
+
+
+def test_vnis_go_round_past_those_in_use(fleet):
+    fleet.state.put_record(states.Record("vni", "1", str(limits.VNI_MAX - 1)))
+    fleet.request(*applying(vpc("last", "10.0.0.0/16")))
+    fleet.request(*applying(vpc("round", "10.0.0.0/16")))
+    vnis = [get(fleet, "VPC", name).status.vni for name in ("last", "round")]
+    assert vnis == [limits.VNI_MAX, 2]
+
+
+def test_endpoints_spread_over_hosts_and_prefer_live_ones(fleet):
+    fleet.request(*applying(*(endpoint(f"e{n}", "back") for n in range(9))))
+    assert [len(fleet.state.endpoints_on(f"h{n}")) for n in (1, 2, 3)] == [3, 3, 3]
+    fleet.live = {"h2"}
+    fleet.request(*applying(*(endpoint(f"f{n}", "back") for n in range(3))))
+    assert len(fleet.state.endpoints_on("h2")) == 6
+
+
+def test_a_full_host_is_not_chosen_and_naming_it_is_refused(fleet):
+    fleet.state.spread.add("h2", limits.PORTS)
+    text = refusal(fleet, *applying(endpoint("e", "back", host="h2")), kind=errors.Exhausted)
+    assert "Host h2 is full: it has 4096 endpoints" in text
+
+
+# ---- apply, create, replace, delete ----
+
+
+def test_applying_twice_changes_nothing(fleet):
+    wish = applying(endpoint("web1", "front"))
+    assert fleet.request(*wish).results[0].action == "created"
+    again = fleet.request(*wish)
+    assert (again.changes, again.results[0].action) == ([], "unchanged")
+
+
+def test_what_get_printed_can_be_applied(fleet):
+    fleet.request(*applying(endpoint("web1", "front")))
+    printed = msgspec.json.encode(get(fleet, "Endpoint", "web1")).decode()
+    assert fleet.apply(printed).results[0].action == "unchanged"
+
+
+def test_naming_what_is_in_force_is_no_change_of_it(fleet):
+    fleet.request(*applying(endpoint("web1", "front")))
+    before = get(fleet, "Endpoint", "web1").status
+    pinned = endpoint("web1", "front", address=before.addresses[0], mac=before.mac)
+    assert fleet.request(*applying(pinned)).results[0].action == "configured"
+    assert fleet.request(*applying(endpoint("web1", "front"))).results[0].action == "configured"
+    assert get(fleet, "Endpoint", "web1").status == before
+
+
+def test_a_moved_endpoint_keeps_its_address_and_raises_its_generation(fleet):
+    fleet.request(*applying(endpoint("web1", "front", host="h1")))
+    before = get(fleet, "Endpoint", "web1").status
+    fleet.request(*applying(endpoint("web1", "front", host="h3")))
+    after = get(fleet, "Endpoint", "web1").status
+    assert after == msgspec.structs.replace(before, host="h3", generation=before.generation + 1)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (endpoint("web1", "back"), "network can't change: its address belongs to the network"),
+        (endpoint("web1", "front", address="10.0.0.6"), "addresses can't change"),
+        (endpoint("web1", "front", mac="02:00:00:00:00:09"), "MAC can't change"),
+        (endpoint("web1", "front", interface="eth1"), "(it is eth0)"),
+        (endpoint("web1", "front", netns="x"), "(it is unset)"),
+        (network("front", "prod", "10.0.0.0/28"), "(it is 10.0.0.0/29)"),
+        (network("front", "prod", "10.0.0.0/29", gateway="10.0.0.6"), "(it is 10.0.0.1)"),
+        (network("front", "other", "10.0.0.0/29"), "VPC can't change"),
+        (
+            msgspec.structs.replace(host(1), spec=resources.HostSpec(address="192.0.2.9")),
+            "delete the host and register it anew",
+        ),
+    ],
+)
+def test_what_can_not_change_is_refused_with_the_reason(fleet, wish, message):
+    fleet.request(*applying(endpoint("web1", "front")))
+    assert message in refusal(fleet, *applying(wish), kind=errors.Invalid)
+
+
+def test_create_wants_a_free_name_and_replace_the_current_revision(fleet):
+    current = get(fleet, "VPC", "prod")
+    stale = msgspec.structs.replace(
+        current, metadata=msgspec.structs.replace(current.metadata, revision=1)
+    )
+    create, replace = admission.Request("create", current), admission.Request("replace", current)
+    assert "the name is in use" in refusal(fleet, create, kind=errors.Conflict)
+    assert fleet.request(replace).results[0].action == "unchanged"
+    text = refusal(fleet, admission.Request("replace", stale), kind=errors.Conflict)
+    assert "it has changed: revision 4, not 1" in text
+    absent = admission.Request("replace", vpc("absent", "10.0.0.0/16"))
+    assert "VPC acme/absent: it doesn't exist" in refusal(fleet, absent, kind=errors.NotFound)
+
+
+def test_deleting_what_is_in_use_names_the_users(fleet):
+    fleet.request(*applying(*(endpoint(f"e{n}", "back", host="h1") for n in range(5))))
+    for what in (key("Network", "back"), key("Host", "h1")):
+        text = refusal(fleet, admission.Request("delete", key=what), kind=errors.InUse)
+        assert "used by Endpoint acme/e0, Endpoint acme/e1, Endpoint acme/e2 and 2 more" in text
+    for what, user in ((key("VPC", "prod"), "Network acme/front"), (key("Tenant", "acme"), "VPC")):
+        text = refusal(fleet, admission.Request("delete", key=what), kind=errors.InUse)
+        assert f"used by {user}" in text
+
+
+def test_a_whole_manifest_is_deleted_in_any_order(fleet):
+    fleet.request(*applying(endpoint("web1", "front")))
+    keys = [resources.key_of(each) for each in contents(fleet.state)]
+    decision = fleet.delete(*keys)
+    assert {result.action for result in decision.results} == {"deleted"}
+    assert contents(fleet.state) == []
+    assert all(table == {} for table in fleet.tables.values())
+
+
+def test_deleting_what_is_absent_is_refused(fleet):
+    request = admission.Request("delete", key=key("Endpoint", "nobody"))
+    text = refusal(fleet, request, kind=errors.NotFound)
+    assert "Endpoint acme/nobody: it doesn't exist; see mizar get endpoints -n acme" in text
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    ("wish", "kind", "message"),
+    [
+        (vpc("p", "10.0.0.0/8", tenant="nobody"), errors.Invalid, "Tenant nobody doesn't exist"),
+        (network("n", "nope", "10.0.2.0/24"), errors.Invalid, "VPC acme/nope doesn't exist"),
+        (endpoint("e", "nope"), errors.Invalid, "Network acme/nope doesn't exist"),
+        (endpoint("e", "front", host="h9"), errors.Invalid, "Host h9 doesn't exist"),
+        (network("n", "prod", "10.1.0.0/16"), errors.Invalid, "outside VPC acme/prod (10."),
+        (network("n", "prod", "10.0.1.128/25"), errors.Conflict, "overlaps Network acme/back"),
+        (network("n", "prod", "10.0.0.0/16"), errors.Conflict, "overlaps Network acme/front"),
+        (endpoint("e", "front", address="10.0.1.5"), errors.Invalid, "outside 10.0.0.0/29"),
+        (endpoint("e", "front", address="10.0.0.0"), errors.Invalid, "the network address"),
+        (endpoint("e", "front", address="10.0.0.7"), errors.Invalid, "the broadcast address"),
+        (endpoint("e", "front", address="10.0.0.1"), errors.Invalid, "the gateway of Network"),
+        (endpoint("e", "front", address="10.0.0.2"), errors.Conflict, "by Endpoint acme/web1"),
+        (endpoint("e", "back", mac="02:00:00:00:00:01"), errors.Conflict, "by Endpoint acme"),
+        (endpoint("e", "back", mac="72:00:00:00:00:01"), errors.Invalid, "is for derived MACs"),
+        (endpoint("e", "back", netns="ns", host="h1"), errors.Conflict, "namespace ns on Host h1"),
+        (vpc("prod", "10.0.1.0/24"), errors.InUse, "(10.0.0.0/29) lies in none"),
+        (host(7), errors.Conflict, "192.0.2.1 is Host h1's"),
+        (host(8), errors.Invalid, "outside the underlay (192.0.2.0/24)"),
+    ],
+)  # fmt: skip
+def test_each_clash_is_named(fleet, wish, kind, message):
+    fleet.request(
+        *applying(endpoint("web1", "front", mac="02:00:00:00:00:01", netns="ns", host="h1"))
+    )
+    if isinstance(wish, resources.Host):
+        place = "192.0.2.1" if wish.metadata.name == "h7" else "198.51.100.1"
+        wish = msgspec.structs.replace(wish, spec=resources.HostSpec(address=place))
+    assert message in refusal(fleet, *applying(wish), kind=kind)
+
+
+def test_all_problems_are_reported_and_none_that_only_follows(fleet):
+    wishes = applying(
+        vpc("bad", "10.0.0.1/8"),
+        network("under", "bad", "10.5.0.0/16"),
+        endpoint("below", "under"),
+        endpoint("Web", "front"),
+        endpoint("ok", "front"),
+        endpoint("far", "nope"),
+    )
+    text = refusal(fleet, *wishes, kind=errors.Invalid)
+    assert len(text.splitlines()) == 3
+    assert "host bits" in text
+    assert "'Web' is not a valid name" in text
+    assert "Network acme/nope" in text
+
+
+def test_an_object_named_twice_is_refused(fleet):
+    assert "named twice" in refusal(fleet, *applying(tenant("x"), tenant("x")))
+
+
+def test_endpoints_need_a_host_and_networks_do_not():
+    fleet = Fleet()
+    fleet.request(
+        *applying(tenant(), vpc("prod", "10.0.0.0/8"), network("n", "prod", "10.0.0.0/24"))
+    )
+    text = refusal(fleet, *applying(endpoint("e", "n")), kind=errors.Exhausted)
+    assert "no host is registered; start an agent" in text
+
+
+# ---- transit tables ----
+
+
+def test_a_host_that_may_not_hold_tables_any_more_gives_them_away(fleet):
+    fleet.request(*applying(host(1, transit=False)))
+    assert [*fleet.state.held_by("h1")] == []
+    assert get(fleet, "VPC", "prod").status.routers == ["h2", "h3"]
+    fleet.request(*applying(host(2, transit=False)))
+    assert get(fleet, "VPC", "prod").status.routers == ["h3"]
+    fleet.request(*applying(host(2, transit=True)))
+    assert get(fleet, "VPC", "prod").status.routers == ["h2", "h3"]
+
+
+def test_a_joining_host_is_used_in_bounded_steps():
+    fleet = Fleet()
+    many = limits.PLACEMENTS + 10
+    fleet.request(
+        *applying(
+            tenant(),
+            vpc("prod", "10.0.0.0/8"),
+            *(network(f"n{n}", "prod", f"10.{n // 256}.{n % 256}.0/24") for n in range(many)),
+        )
+    )
+    assert len(admission.admit(fleet.state, [], fleet.now).changes) == 0
+    fleet.join(1)
+    assert len(fleet.state.held_by("h1")) == limits.PLACEMENTS
+    assert len(fleet.request().changes) == 11
+    assert len(fleet.request().changes) == 0
+
+
+def test_growing_and_shrinking_the_number_of_holders(fleet):
+    fleet.request(*applying(network("back", "prod", "10.0.1.0/24", switches=3)))
+    assert get(fleet, "Network", "back").status.switches == ["h1", "h2", "h3"]
+    fleet.request(*applying(network("back", "prod", "10.0.1.0/24", switches=1)))
+    assert len(get(fleet, "Network", "back").status.switches) == 1
+
+
+# ---- the state as a fold ----
+
+
+def test_a_failed_commit_can_be_taken_back(fleet):
+    before = contents(fleet.state)
+    decision = admission.admit(
+        fleet.state, applying(endpoint("a", "front"), vpc("v", "10.0.0.0/8")), fleet.now
+    )
+    changes = fleet.state.apply(decision.changes, 99, decision.records)
+    assert contents(fleet.state) != before
+    fleet.state.revert(changes, decision.records)
+    assert contents(fleet.state) == before
+    again = admission.admit(
+        fleet.state, applying(endpoint("b", "front", address="10.0.0.2")), fleet.now
+    )
+    assert again.results[0].action == "created"
