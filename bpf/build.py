@@ -22,8 +22,20 @@ SOURCES = Path(__file__).resolve().parent
 OBJECTS = SOURCES.parent / "src" / "mizar" / "bpf" / "objects"
 PACKAGES = "clang llvm libbpf-dev linux-libc-dev"
 HEADERS = ("bpf/bpf_helpers.h", "bpf/bpf_endian.h", "linux/bpf.h", "asm/types.h")
-FLAGS = ("-O2", "-g", "-target", "bpfel", "-mcpu=v3", "-std=gnu11", "-Wall", "-Wextra", "-Werror",
-         "-Wno-unused-parameter", "-fno-ident", "-fdebug-compilation-dir=.")
+FLAGS = (
+    "-O2",
+    "-g",
+    "-target",
+    "bpfel",
+    "-mcpu=v3",
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused-parameter",
+    "-fno-ident",
+    "-fdebug-compilation-dir=.",
+)
 STAMP = "build.json"
 
 
@@ -64,8 +76,10 @@ def _tool(name: str) -> str:
     pattern = re.compile(rf"{re.escape(name)}-(\d+)")
     versions = [
         (int(match[1]), entry.path)
-        for directory in os.get_exec_path() if os.path.isdir(directory)
-        for entry in os.scandir(directory) if (match := pattern.fullmatch(entry.name))
+        for directory in os.get_exec_path()
+        if os.path.isdir(directory)
+        for entry in os.scandir(directory)
+        if (match := pattern.fullmatch(entry.name))
     ]
     if not versions:
         raise BuildError(f"{name} not found; on Debian or Ubuntu: apt-get install {PACKAGES}")
@@ -82,7 +96,8 @@ def _system_includes(clang: str) -> list[Path]:
     for header in HEADERS:
         if not any((directory / header).exists() for directory in directories):
             raise BuildError(
-                f"<{header}> not found; on Debian or Ubuntu: apt-get install {PACKAGES}")
+                f"<{header}> not found; on Debian or Ubuntu: apt-get install {PACKAGES}"
+            )
     return directories
 
 

@@ -44,6 +44,21 @@ struct {
 } counts SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} tallies SEC(".maps");
+
+/* A kind of map that has no batch operations. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, __u32);
+} stages SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } records SEC(".maps");
@@ -83,6 +98,7 @@ int sample_sink(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
+/* Counts, so that live frames can be seen to have been sent and to have arrived. */
 SEC("xdp")
 int sample_bounce(struct xdp_md *ctx)
 {
@@ -105,7 +121,12 @@ int sample_drop(struct __sk_buff *skb)
 }
 
 /* Never called; its arguments bring their types into the BTF. */
-void sample_types(struct sample_mixed *mixed, enum verdict *verdict)
+void sample_types(struct sample_mixed *mixed, enum verdict *verdict, struct sample_padded *padded,
+		  struct sample_tail *tail)
+{
+}
+
+void sample_more_types(struct sample_bits *bits, struct sample_nested *nested)
 {
 }
 

@@ -38,6 +38,25 @@ struct sample_mixed {
 	__u8 mac[6];
 };
 
+struct sample_padded {
+	__u16 kind;
+	__u32 number;
+};
+
+struct sample_tail {
+	__u32 number;
+	__u16 kind;
+};
+
+struct sample_bits {
+	__u32 low : 4;
+	__u32 high : 28;
+};
+
+struct sample_nested {
+	struct sample_key key;
+};
+
 struct sample_count {
 	__u64 packets;
 	__u64 bytes;

@@ -25,7 +25,12 @@ TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC_PROTO, VAR, DATASEC = 8, 9, 10, 11, 13,
 DECL_TAG, TYPE_TAG, ENUM64 = 17, 18, 19
 _ONCE = {INT: "<I", ARRAY: "<III", VAR: "<I", DECL_TAG: "<I"}
 _EACH = {
-    STRUCT: "<III", UNION: "<III", ENUM: "<Ii", FUNC_PROTO: "<II", DATASEC: "<III", ENUM64: "<IIi",
+    STRUCT: "<III",
+    UNION: "<III",
+    ENUM: "<Ii",
+    FUNC_PROTO: "<II",
+    DATASEC: "<III",
+    ENUM64: "<IIi",
 }
 _MODIFIERS = {TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG}
 _SIGNED = 1 << 24  # in an INT's extra word: encoding BTF_INT_SIGNED
@@ -66,9 +71,7 @@ class Codec:
         self.type: Any = row or (bytes if fields[0].format.endswith("s") else int)
         integers = [field for field in fields if not field.format.endswith(("s", "B", "b"))]
         self._order = ">" if integers and all(field.big for field in integers) else "<"
-        self._swapped = [
-            i for i, field in enumerate(fields) if field.big and self._order == "<"
-        ]
+        self._swapped = [i for i, field in enumerate(fields) if field.big and self._order == "<"]
         self._body = "".join(
             f"{struct.calcsize(field.format)}s" if i in self._swapped else field.format
             for i, field in enumerate(fields)
@@ -102,11 +105,10 @@ class Codec:
         """The bytes of many values, one behind the other."""
         rows = list(values) if self._row else [(value,) for value in values]
         self._check_rows(rows)
-        if self._swapped:
-            rows = [tuple(self._outward(row)) for row in rows]
         try:
-            return b"".join(self._chunks(rows))
-        except struct.error:
+            outward = [self._outward(row) for row in rows] if self._swapped else rows
+            return b"".join(self._chunks(outward))
+        except (struct.error, OverflowError):
             return b"".join(self.pack(*row) for row in rows)  # names the row that is unfit
 
     def decode_many(self, data: bytes) -> Iterator[Any]:
@@ -120,7 +122,7 @@ class Codec:
     def _many(self) -> struct.Struct:
         return struct.Struct(self._order + self._body * _CHUNK)
 
-    def _chunks(self, rows: list[tuple[Any, ...]]) -> Iterator[bytes]:
+    def _chunks(self, rows: list[Any]) -> Iterator[bytes]:
         whole = len(rows) - len(rows) % _CHUNK
         for start in range(0, whole, _CHUNK):
             yield self._many.pack(*chain.from_iterable(rows[start : start + _CHUNK]))
@@ -150,14 +152,14 @@ class Codec:
 
 
 class Types:
-    """All types of one object. Raises LayoutError for what is missing or has no codec."""
+    """All types of one object. Raises LayoutError for what is missing or has no codec.
+
+    about: the object, for messages. A damaged section raises what errors.DAMAGE lists.
+    """
 
     def __init__(self, section: bytes, about: str) -> None:
         self.about = about
-        try:
-            self._types, self._strings = _parse(section)
-        except (struct.error, KeyError, ValueError):
-            raise errors.LayoutError(f"{about}: damaged .BTF section; build it anew") from None
+        self._types, self._strings = _parse(section)
         self._codecs: dict[int, Codec] = {}
 
     def __getitem__(self, number: int) -> Type:
@@ -184,7 +186,8 @@ class Types:
                 return number
         raise errors.LayoutError(
             f"{self.about}: no {name} in its BTF; a type is there only if a map, a global variable "
-            "or a function's argument has it")
+            "or a function's argument has it"
+        )
 
     def members(self, number: int) -> dict[str, tuple[int, int]]:
         """{name: (type id, offset in bits)} of a struct, {name: (type id, offset)} of a section."""
@@ -195,11 +198,14 @@ class Types:
 
     def resolve(self, number: int) -> tuple[int, set[str]]:
         """The id behind typedefs and qualifiers, and the typedefs' names on the way."""
-        names = set()
-        while self[number].kind in _MODIFIERS:
-            names.add(self[number].name)
-            number = self[number].ref
-        return number, names
+        names = set[str]()
+        for _ in self._types:
+            found = self[number]
+            if found.kind not in _MODIFIERS:
+                return number, names
+            names.add(found.name)
+            number = found.ref
+        raise ValueError("a type that refers to itself")
 
     def size(self, number: int) -> int:
         """sizeof."""

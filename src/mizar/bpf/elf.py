@@ -23,22 +23,17 @@ class Section(NamedTuple):
 
 
 def sections(content: bytes, about: str) -> list[Section]:
-    """Every section, in order. Raises LayoutError if content is no BPF object."""
-    try:
-        return _sections(content, about)
-    except (struct.error, IndexError, ValueError):
-        raise errors.LayoutError(f"{about}: truncated or damaged ELF file; build it anew") from None
+    """Every section, in order. Raises LayoutError if content is no BPF object.
 
-
-def _sections(content: bytes, about: str) -> list[Section]:
+    A damaged one raises what errors.DAMAGE lists, here and in functions().
+    """
     ident, _, machine, _, _, _, offset, *_, size, count, names = _HEADER.unpack_from(content)
     if ident[:6] != b"\x7fELF\x02\x01" or machine != _MACHINE_BPF or size != _SECTION.size:
         raise errors.LayoutError(f"{about}: not a little-endian BPF object; build it with clang")
     heads = [_SECTION.unpack_from(content, offset + i * size) for i in range(count)]
     strings = _bytes(content, heads[names])
     return [
-        Section(string(strings, head[0]), head[1], head[6], _bytes(content, head))
-        for head in heads
+        Section(string(strings, head[0]), head[1], head[6], _bytes(content, head)) for head in heads
     ]
 
 

@@ -2,8 +2,10 @@
 
 import errno as numbers
 import os
+import struct
 
 ENOTSUPP = 524  # the kernel's internal "not supported", seen by user space and unknown to libc
+DAMAGE = (struct.error, LookupError, ValueError, RecursionError)  # of reading a damaged file
 
 
 class BpfError(OSError):

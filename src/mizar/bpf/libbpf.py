@@ -48,8 +48,11 @@ class LinkCreateOpts(ctypes.Structure):
     """The head of struct bpf_link_create_opts."""
 
     _fields_ = [
-        ("sz", c_size_t), ("flags", c_uint32), ("iter_info", c_void_p),
-        ("iter_info_len", c_uint32), ("target_btf_id", c_uint32),
+        ("sz", c_size_t),
+        ("flags", c_uint32),
+        ("iter_info", c_void_p),
+        ("iter_info_len", c_uint32),
+        ("target_btf_id", c_uint32),
     ]
 
 
@@ -58,12 +61,21 @@ class TestRunOpts(ctypes.Structure):
 
     __test__ = False
     _fields_ = [
-        ("sz", c_size_t), ("data_in", c_char_p), ("data_out", c_void_p),
-        ("data_size_in", c_uint32), ("data_size_out", c_uint32),
-        ("ctx_in", c_void_p), ("ctx_out", c_void_p),
-        ("ctx_size_in", c_uint32), ("ctx_size_out", c_uint32),
-        ("retval", c_uint32), ("repeat", c_int), ("duration", c_uint32),
-        ("flags", c_uint32), ("cpu", c_uint32), ("batch_size", c_uint32),
+        ("sz", c_size_t),
+        ("data_in", c_char_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
     ]
 
 
@@ -71,7 +83,10 @@ class TcHook(ctypes.Structure):
     """struct bpf_tc_hook."""
 
     _fields_ = [
-        ("sz", c_size_t), ("ifindex", c_int), ("attach_point", c_int), ("parent", c_uint32),
+        ("sz", c_size_t),
+        ("ifindex", c_int),
+        ("attach_point", c_int),
+        ("parent", c_uint32),
     ]
 
 
@@ -79,8 +94,12 @@ class TcOpts(ctypes.Structure):
     """struct bpf_tc_opts."""
 
     _fields_ = [
-        ("sz", c_size_t), ("prog_fd", c_int), ("flags", c_uint32),
-        ("prog_id", c_uint32), ("handle", c_uint32), ("priority", c_uint32),
+        ("sz", c_size_t),
+        ("prog_fd", c_int),
+        ("flags", c_uint32),
+        ("prog_id", c_uint32),
+        ("handle", c_uint32),
+        ("priority", c_uint32),
     ]
 
 
@@ -88,8 +107,13 @@ class MapInfo(ctypes.Structure):
     """The head of struct bpf_map_info."""
 
     _fields_ = [
-        ("type", c_uint32), ("id", c_uint32), ("key_size", c_uint32), ("value_size", c_uint32),
-        ("max_entries", c_uint32), ("map_flags", c_uint32), ("name", ctypes.c_char * 16),
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+        ("name", ctypes.c_char * 16),
     ]
 
 
@@ -97,10 +121,18 @@ class ProgramInfo(ctypes.Structure):
     """The head of struct bpf_prog_info, up to the name."""
 
     _fields_ = [
-        ("type", c_uint32), ("id", c_uint32), ("tag", ctypes.c_uint8 * 8),
-        ("jited_len", c_uint32), ("xlated_len", c_uint32), ("jited", c_uint64),
-        ("xlated", c_uint64), ("load_time", c_uint64), ("created_by_uid", c_uint32),
-        ("nr_map_ids", c_uint32), ("map_ids", c_uint64), ("name", ctypes.c_char * 16),
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("tag", ctypes.c_uint8 * 8),
+        ("jited_len", c_uint32),
+        ("xlated_len", c_uint32),
+        ("jited", c_uint64),
+        ("xlated", c_uint64),
+        ("load_time", c_uint64),
+        ("created_by_uid", c_uint32),
+        ("nr_map_ids", c_uint32),
+        ("map_ids", c_uint64),
+        ("name", ctypes.c_char * 16),
     ]
 
 
@@ -108,8 +140,12 @@ class LinkInfo(ctypes.Structure):
     """The head of struct bpf_link_info, its union read as XDP's and tcx's member."""
 
     _fields_ = [
-        ("type", c_uint32), ("id", c_uint32), ("prog_id", c_uint32), ("reserved", c_uint32),
-        ("ifindex", c_uint32), ("attach_type", c_uint32),
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("prog_id", c_uint32),
+        ("reserved", c_uint32),
+        ("ifindex", c_uint32),
+        ("attach_type", c_uint32),
     ]
 
 
@@ -134,11 +170,12 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_lookup_elem": (c_int, [c_int, c_void_p, c_void_p]),
     "bpf_map_delete_elem": (c_int, [c_int, c_void_p]),
     "bpf_map_get_next_key": (c_int, [c_int, c_void_p, c_void_p]),
-    "bpf_map_update_batch": (
-        c_int, [c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p]),
+    "bpf_map_update_batch": (c_int, [c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p]),
     "bpf_map_delete_batch": (c_int, [c_int, c_void_p, POINTER(c_uint32), c_void_p]),
     "bpf_map_lookup_batch": (
-        c_int, [c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p]),
+        c_int,
+        [c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p],
+    ),
     "bpf_obj_pin": (c_int, [c_int, c_char_p]),
     "bpf_obj_get": (c_int, [c_char_p]),
     "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, POINTER(c_uint32)]),
@@ -194,7 +231,7 @@ def _print(level: int, form: bytes, arguments: int) -> int:
     if level == 0 and lines is not None:
         text = ctypes.create_string_buffer(_MESSAGE_BYTES)
         _vsnprintf(text, _MESSAGE_BYTES, form, arguments)
-        lines.append(text.value.decode(errors="replace").strip())
+        lines.append(text.value.decode(errors="replace").strip().removeprefix("libbpf: "))
     return 0
 
 

@@ -4,9 +4,11 @@ A link is detached when its last descriptor closes, unless it is pinned. A cls_b
 link: it stays until it is detached, so it needs no pin and can't have one.
 """
 
+import contextlib
 import ctypes
 import enum
 import errno
+import socket
 from pathlib import Path
 
 from mizar.bpf import errors, handles, libbpf, programs
@@ -71,23 +73,24 @@ class Filter:
     def __init__(self, ifindex: int, direction: Direction) -> None:
         self.ifindex = ifindex
         self.name = f"cls_bpf {direction.name.lower()} of interface {ifindex}"
-        self._hook = libbpf.sized(libbpf.TcHook(
-            ifindex=ifindex, attach_point=1 if direction is INGRESS else 2))
+        self._hook = libbpf.sized(
+            libbpf.TcHook(ifindex=ifindex, attach_point=1 if direction is INGRESS else 2)
+        )
 
     def update(self, program: programs.Program) -> None:
         """Replace the program atomically (or attach it)."""
         options = self._options()
         options.prog_fd, options.flags = program.fd, _REPLACE
         with libbpf.collecting() as warnings:
-            result = libbpf.library().bpf_tc_attach(
-                ctypes.byref(self._hook), ctypes.byref(options))
+            result = libbpf.library().bpf_tc_attach(ctypes.byref(self._hook), ctypes.byref(options))
         libbpf.check(result, f"{self.name}: attach program {program.name}", " ".join(warnings))
 
     def detach(self) -> None:
         """Remove the filter if it is there; clsact stays, it may be others' too."""
         with libbpf.collecting():
             result = libbpf.library().bpf_tc_detach(
-                ctypes.byref(self._hook), ctypes.byref(self._options()))
+                ctypes.byref(self._hook), ctypes.byref(self._options())
+            )
         if -result not in _NO_FILTER:
             libbpf.check(result, f"{self.name}: detach")
 
@@ -113,7 +116,9 @@ class Filter:
 
 
 def attach_xdp(
-    program: programs.Program, ifindex: int, mode: XdpMode = XdpMode.NATIVE,
+    program: programs.Program,
+    ifindex: int,
+    mode: XdpMode = XdpMode.NATIVE,
 ) -> Link:
     """Attach to an interface of this thread's network namespace."""
     name = f"XDP on interface {ifindex}"
@@ -148,7 +153,8 @@ def tcx_supported() -> bool:
     as the fault; a kernel without tcx names the attach type."""
     count = ctypes.c_uint32(0)
     result = libbpf.library().bpf_prog_query(
-        _NO_IFINDEX, INGRESS, 0, None, None, ctypes.byref(count))
+        _NO_IFINDEX, INGRESS, 0, None, None, ctypes.byref(count)
+    )
     if result in (-errno.ENODEV, -errno.EINVAL):
         return bool(result == -errno.ENODEV)
     raise errors.BpfError(-result, "probe for tcx", "root or CAP_NET_ADMIN is needed")
@@ -156,10 +162,17 @@ def tcx_supported() -> bool:
 
 def _create(program: programs.Program, ifindex: int, kind: int, flags: int, name: str) -> int:
     options = libbpf.sized(libbpf.LinkCreateOpts(flags=flags))
-    result: int = libbpf.library().bpf_link_create(
-        program.fd, ifindex, kind, ctypes.byref(options))
+    result: int = libbpf.library().bpf_link_create(program.fd, ifindex, kind, ctypes.byref(options))
+    if result == -errno.EINVAL and not _exists(ifindex):  # so says XDP, where tcx says ENODEV
+        result = -errno.ENODEV
     remedy = _REMEDIES.get(-result, "")
     return libbpf.check(result, f"{name}: attach program {program.name}", remedy)
+
+
+def _exists(ifindex: int) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(socket.if_indextoname(ifindex))
+    return False
 
 
 _REMEDIES = {

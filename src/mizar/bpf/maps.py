@@ -77,8 +77,7 @@ class Map(handles.Handle):
         for start in range(0, len(keys), _CHUNK):
             some, their = keys[start : start + _CHUNK], values[start : start + _CHUNK]
             count = ctypes.c_uint32(len(some))
-            result = call(
-                self.fd, self._keys(some), self._values(their), ctypes.byref(count), None)
+            result = call(self.fd, self._keys(some), self._values(their), ctypes.byref(count), None)
             if -result in _NO_BATCH:
                 self._update_singly(some, their)
             else:
@@ -122,7 +121,8 @@ class Map(handles.Handle):
             after = ctypes.create_string_buffer(max(self.spec.key_size, 4))
             count = ctypes.c_uint32(room)
             result = libbpf.library().bpf_map_lookup_batch(
-                self.fd, position, after, keys, values, ctypes.byref(count), None)
+                self.fd, position, after, keys, values, ctypes.byref(count), None
+            )
             if result != -errno.ENOSPC:
                 break
             room *= 2
@@ -160,7 +160,8 @@ class Map(handles.Handle):
         while at < len(keys):
             count = ctypes.c_uint32(len(keys) - at)
             result = libbpf.library().bpf_map_delete_batch(
-                self.fd, start + at * self.spec.key_size, ctypes.byref(count), None)
+                self.fd, start + at * self.spec.key_size, ctypes.byref(count), None
+            )
             if -result in _NO_BATCH:
                 return sum(self.delete(key) for key in keys)
             missing = result == -errno.ENOENT
@@ -194,9 +195,7 @@ class Map(handles.Handle):
 
     def _decode(self, data: bytes) -> Any:
         codec = self._codec(self.spec.value)
-        slots = [
-            codec.unpack(data[at : at + codec.size]) for at in range(0, len(data), self._slot)
-        ]
+        slots = [codec.unpack(data[at : at + codec.size]) for at in range(0, len(data), self._slot)]
         return slots if self.spec.type in _PER_CPU else slots[0]
 
     def _codec(self, codec: btf.Codec | None) -> btf.Codec:
@@ -232,5 +231,6 @@ def check(fd: int, spec: MapSpec) -> libbpf.MapInfo:
     if there != wanted:
         raise errors.LayoutError(
             f"map {spec.name}: type, key bytes, value bytes are {there} in the kernel and {wanted} "
-            "in the object; make a new map and copy what is still valid")
+            "in the object; make a new map and copy what is still valid"
+        )
     return info

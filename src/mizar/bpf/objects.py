@@ -44,7 +44,9 @@ class Collection:
     """Loaded maps and programs by name; close() gives up those that it opened itself."""
 
     def __init__(
-        self, own: ExitStack, all_maps: dict[str, maps.Map],
+        self,
+        own: ExitStack,
+        all_maps: dict[str, maps.Map],
         all_programs: dict[str, programs.Program],
     ) -> None:
         self._own = own
@@ -59,7 +61,9 @@ class Collection:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self.close()
@@ -78,19 +82,28 @@ def read(path: Path | str) -> ObjectSpec:
     except OSError as error:
         remedy = "build it with bpf/build.py"
         raise errors.BpfError(error.errno or 0, f"object {path}", remedy) from None
+    try:
+        return _parse(path, content)
+    except errors.DAMAGE:
+        raise errors.LayoutError(f"object {path}: damaged; build it with bpf/build.py") from None
+
+
+def _parse(path: Path, content: bytes) -> ObjectSpec:
     sections = elf.sections(content, str(path))
-    encoded = next((section.data for section in sections if section.name == ".BTF"), b"")
+    (encoded,) = (section.data for section in sections if section.name == ".BTF")
     types = btf.Types(encoded, str(path))
     found = {
         name: ProgramSpec(name, section, _SECTIONS[section])
-        for section, name in elf.functions(sections) if section in _SECTIONS
+        for section, name in elf.functions(sections)
+        if section in _SECTIONS
     }
-    name = path.name.partition(".")[0]
-    return ObjectSpec(name, content, {spec.name: spec for spec in _maps(types)}, found, types)
+    all_maps = {spec.name: spec for spec in _maps(types)}
+    return ObjectSpec(path.name.partition(".")[0], content, all_maps, found, types)
 
 
 def load(
-    specs: Sequence[ObjectSpec], reuse: Mapping[str, maps.Map] | None = None,
+    specs: Sequence[ObjectSpec],
+    reuse: Mapping[str, maps.Map] | None = None,
     max_entries: Mapping[str, int] | None = None,
 ) -> Collection:
     """Load the objects' maps and programs into the kernel.
@@ -109,7 +122,9 @@ def load(
 
 
 def _check_names(
-    spec: ObjectSpec, shared: Mapping[str, maps.Map], loaded: Mapping[str, programs.Program],
+    spec: ObjectSpec,
+    shared: Mapping[str, maps.Map],
+    loaded: Mapping[str, programs.Program],
 ) -> None:
     for name in spec.programs.keys() & loaded.keys():
         raise errors.LayoutError(f"object {spec.name}: program {name} is in another object too")
@@ -118,7 +133,10 @@ def _check_names(
 
 
 def _load(
-    spec: ObjectSpec, shared: dict[str, maps.Map], max_entries: Mapping[str, int], own: ExitStack,
+    spec: ObjectSpec,
+    shared: dict[str, maps.Map],
+    max_entries: Mapping[str, int],
+    own: ExitStack,
 ) -> dict[str, programs.Program]:
     """Load one object; add its new maps to `shared`, and everything to close to `own`."""
     library = libbpf.library()
@@ -146,7 +164,8 @@ def _open(spec: ObjectSpec, scratch: ExitStack) -> int:
     options = libbpf.sized(libbpf.OpenOpts(object_name=spec.name.encode()))
     ctypes.set_errno(0)
     handle: int | None = library.bpf_object__open_mem(
-        spec.content, len(spec.content), ctypes.byref(options))
+        spec.content, len(spec.content), ctypes.byref(options)
+    )
     if not handle:
         raise errors.BpfError(ctypes.get_errno(), f"object {spec.name}: libbpf can't read it")
     scratch.callback(library.bpf_object__close, handle)
@@ -158,14 +177,16 @@ def _log_buffer(handle: int, name: str, scratch: ExitStack) -> mmap.mmap:
     log = mmap.mmap(-1, _LOG_BYTES)
     view = ctypes.c_char.from_buffer(log)
     program = libbpf.library().bpf_object__find_program_by_name(handle, name.encode())
-    result = libbpf.library().bpf_program__set_log_buf(
-        program, ctypes.addressof(view), _LOG_BYTES)
+    result = libbpf.library().bpf_program__set_log_buf(program, ctypes.addressof(view), _LOG_BYTES)
     libbpf.check(result, f"program {name}: log buffer")
     return log
 
 
 def _prepare_map(
-    handle: int, name: str, shared: Mapping[str, maps.Map], max_entries: Mapping[str, int],
+    handle: int,
+    name: str,
+    shared: Mapping[str, maps.Map],
+    max_entries: Mapping[str, int],
 ) -> None:
     library = libbpf.library()
     if name in shared:
@@ -184,18 +205,22 @@ def _map(handle: int, name: str) -> int:
 def _program_fd(handle: int, name: str) -> int:
     library = libbpf.library()
     found: int = library.bpf_program__fd(
-        library.bpf_object__find_program_by_name(handle, name.encode()))
+        library.bpf_object__find_program_by_name(handle, name.encode())
+    )
     return found
 
 
 def _failure(
-    spec: ObjectSpec, number: int, logs: Mapping[str, mmap.mmap], warnings: list[str],
+    spec: ObjectSpec,
+    number: int,
+    logs: Mapping[str, mmap.mmap],
+    warnings: list[str],
 ) -> errors.BpfError:
     for name, log in logs.items():
         text = log[: log.find(b"\0")].decode(errors="replace")
         if text:
             return errors.VerifierError(number, f"program {name} of object {spec.name}", text)
-    return errors.BpfError(number, f"object {spec.name}", "libbpf says: " + "\n".join(warnings))
+    return errors.BpfError(number, f"object {spec.name}", "libbpf says: " + "; ".join(warnings))
 
 
 def _owned(own: ExitStack, thing: _Handle) -> _Handle:
@@ -218,12 +243,20 @@ def _map_spec(types: btf.Types, name: str, declaration: int) -> maps.MapSpec:
     numbers = {word: _number(types, ref) for word, ref in members.items() if word in _NUMBERS}
     codecs = {
         word: types.codec(types[types.resolve(members[word])[0]].ref)
-        for word in ("key", "value") if word in members
+        for word in ("key", "value")
+        if word in members
     }
     key, value = codecs.get("key"), codecs.get("value")
     return maps.MapSpec(
-        name, numbers["type"], numbers.get("max_entries", 0), numbers.get("map_flags", 0),
-        key.size if key else 0, value.size if value else 0, key, value)
+        name,
+        numbers["type"],
+        numbers.get("max_entries", 0),
+        numbers.get("map_flags", 0),
+        key.size if key else 0,
+        value.size if value else 0,
+        key,
+        value,
+    )
 
 
 def _number(types: btf.Types, ref: int) -> int:

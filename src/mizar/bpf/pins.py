@@ -22,8 +22,7 @@ def ensure_bpffs(path: Path = ROOT) -> None:
         return
     target = os.fsencode(path)
     if _libc.mount(b"bpf", target, b"bpf", 0, b"mode=0700") < 0:
-        raise errors.BpfError(
-            ctypes.get_errno(), f"mount bpffs at {path}", "it takes root")
+        raise errors.BpfError(ctypes.get_errno(), f"mount bpffs at {path}", "it takes root")
 
 
 def is_bpffs(path: Path) -> bool:
@@ -57,7 +56,8 @@ def replaced(path: Path) -> Iterator[Path]:
 def remove(path: Path) -> None:
     """Remove a directory of pins and all that is in it; nothing if it isn't there.
 
-    What only a pin kept alive is gone then: links detach, maps and programs are freed.
+    What only a pin kept alive goes with it, links a moment later: to stop a program at once,
+    detach its link before.
     """
     if not path.exists():
         return

@@ -53,27 +53,68 @@ class _SkBuff(ctypes.Structure):
     """struct __sk_buff (linux/bpf.h)."""
 
     _fields_ = [
-        *((name, ctypes.c_uint32) for name in (
-            "len", "pkt_type", "mark", "queue_mapping", "protocol", "vlan_present", "vlan_tci",
-            "vlan_proto", "priority", "ingress_ifindex", "ifindex", "tc_index")),
+        *(
+            (name, ctypes.c_uint32)
+            for name in (
+                "len",
+                "pkt_type",
+                "mark",
+                "queue_mapping",
+                "protocol",
+                "vlan_present",
+                "vlan_tci",
+                "vlan_proto",
+                "priority",
+                "ingress_ifindex",
+                "ifindex",
+                "tc_index",
+            )
+        ),
         ("cb", ctypes.c_uint32 * 5),
-        *((name, ctypes.c_uint32) for name in (
-            "hash", "tc_classid", "data", "data_end", "napi_id", "family", "remote_ip4",
-            "local_ip4")),
-        ("remote_ip6", ctypes.c_uint32 * 4), ("local_ip6", ctypes.c_uint32 * 4),
-        ("remote_port", ctypes.c_uint32), ("local_port", ctypes.c_uint32),
-        ("data_meta", ctypes.c_uint32), ("flow_keys", ctypes.c_uint64),
-        ("tstamp", ctypes.c_uint64), ("wire_len", ctypes.c_uint32), ("gso_segs", ctypes.c_uint32),
-        ("sk", ctypes.c_uint64), ("gso_size", ctypes.c_uint32), ("tstamp_type", ctypes.c_uint8),
-        ("padding", ctypes.c_uint8 * 3), ("hwtstamp", ctypes.c_uint64),
+        *(
+            (name, ctypes.c_uint32)
+            for name in (
+                "hash",
+                "tc_classid",
+                "data",
+                "data_end",
+                "napi_id",
+                "family",
+                "remote_ip4",
+                "local_ip4",
+            )
+        ),
+        ("remote_ip6", ctypes.c_uint32 * 4),
+        ("local_ip6", ctypes.c_uint32 * 4),
+        ("remote_port", ctypes.c_uint32),
+        ("local_port", ctypes.c_uint32),
+        ("data_meta", ctypes.c_uint32),
+        ("flow_keys", ctypes.c_uint64),
+        ("tstamp", ctypes.c_uint64),
+        ("wire_len", ctypes.c_uint32),
+        ("gso_segs", ctypes.c_uint32),
+        ("sk", ctypes.c_uint64),
+        ("gso_size", ctypes.c_uint32),
+        ("tstamp_type", ctypes.c_uint8),
+        ("padding", ctypes.c_uint8 * 3),
+        ("hwtstamp", ctypes.c_uint64),
     ]
 
 
 class _XdpMd(ctypes.Structure):
     """struct xdp_md (linux/bpf.h)."""
 
-    _fields_ = [(name, ctypes.c_uint32) for name in (
-        "data", "data_end", "data_meta", "ingress_ifindex", "rx_queue_index", "egress_ifindex")]
+    _fields_ = [
+        (name, ctypes.c_uint32)
+        for name in (
+            "data",
+            "data_end",
+            "data_meta",
+            "ingress_ifindex",
+            "rx_queue_index",
+            "egress_ifindex",
+        )
+    ]
 
 
 class Program(handles.Handle):
@@ -89,8 +130,12 @@ class Program(handles.Handle):
         return int(libbpf.info(self.fd, libbpf.ProgramInfo(), f"program {self.name}").id)
 
     def test_run(
-        self, packet: bytes, ctx: SkContext | XdpContext | None = None, repeat: int = 1,
-        live_frames: bool = False, batch_size: int = 0,
+        self,
+        packet: bytes,
+        ctx: SkContext | XdpContext | None = None,
+        repeat: int = 1,
+        live_frames: bool = False,
+        batch_size: int = 0,
     ) -> Result:
         """Run on a packet (Ethernet header first) without a wire.
 
@@ -116,7 +161,13 @@ class Program(handles.Handle):
         return Result(verdict, out[: run.data_size_out], after, run.duration)
 
     def _run_xdp(
-        self, meta: bytes, packet: bytes, rest: list[Any], repeat: int, live: bool, batch_size: int,
+        self,
+        meta: bytes,
+        packet: bytes,
+        rest: list[Any],
+        repeat: int,
+        live: bool,
+        batch_size: int,
     ) -> Result:
         content = meta + packet
         given = _XdpMd(len(meta), len(content), 0, *rest)
@@ -124,18 +175,31 @@ class Program(handles.Handle):
         if live:
             return Result(run.retval, b"", None, run.duration)
         after = XdpContext(
-            out[seen.data_meta : seen.data], seen.ingress_ifindex, seen.rx_queue_index)
+            out[seen.data_meta : seen.data], seen.ingress_ifindex, seen.rx_queue_index
+        )
         return Result(run.retval, out[seen.data : run.data_size_out], after, run.duration)
 
     def _run(
-        self, content: bytes, given: Any, repeat: int, live: bool = False, batch_size: int = 0,
+        self,
+        content: bytes,
+        given: Any,
+        repeat: int,
+        live: bool = False,
+        batch_size: int = 0,
     ) -> tuple[libbpf.TestRunOpts, Any, Any]:
         size = ctypes.sizeof(given)
         seen, out = type(given)(), ctypes.create_string_buffer(len(content) + _GROWTH)
-        run = libbpf.sized(libbpf.TestRunOpts(
-            data_in=content, data_size_in=len(content),
-            ctx_in=ctypes.addressof(given), ctx_size_in=size, repeat=repeat,
-            flags=_LIVE_FRAMES if live else 0, batch_size=batch_size))
+        run = libbpf.sized(
+            libbpf.TestRunOpts(
+                data_in=content,
+                data_size_in=len(content),
+                ctx_in=ctypes.addressof(given),
+                ctx_size_in=size,
+                repeat=repeat,
+                flags=_LIVE_FRAMES if live else 0,
+                batch_size=batch_size,
+            )
+        )
         if not live:
             run.data_out, run.data_size_out = ctypes.addressof(out), len(out)
             run.ctx_out, run.ctx_size_out = ctypes.addressof(seen), size

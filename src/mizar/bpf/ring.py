@@ -57,5 +57,6 @@ class Reader:
             self._callback(ctypes.string_at(data, size))
         except Exception as error:
             self._loop.call_exception_handler(
-                {"message": f"record of map {self._name}", "exception": error})
+                {"message": f"record of map {self._name}", "exception": error}
+            )
         return -errno.ECANCELED if self._closed else 0
