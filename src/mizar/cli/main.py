@@ -17,8 +17,12 @@ from mizar.cli import failures, scope
 COMMANDS: Final = (
     "apply",
     "get",
+    "describe",
+    "edit",
     "delete",
     "wait",
+    "reasons",
+    "limits",
     "version",
     "server",
     "agent",
@@ -49,7 +53,7 @@ class Commands(click.Group):
     cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(mizar.__version__, "--version", message="mizar %(version)s")
-@scope.options
+@scope.listing_options
 def main() -> None:
     """Networks for containers and virtual machines.
 

@@ -81,13 +81,18 @@ def server_option(function: _F) -> _F:
 
 
 def options(function: _F) -> _F:
-    """Adds ``--server``, ``-n``, ``-A`` and ``--debug``, and takes them off the arguments."""
+    """Adds ``-n``, ``--server`` and ``--debug``, and takes them off the arguments."""
     return _taking(
         server_option(function),
         click.option("-n", "--tenant", metavar="TENANT", help="The tenant (env MIZAR_TENANT)."),
-        click.option("-A", "--all-tenants", is_flag=True, help="All tenants."),
         click.option("--debug", is_flag=True, help="Show details of an unexpected error."),
     )
+
+
+def listing_options(function: _F) -> _F:
+    """Adds ``-A`` to `options`."""
+    everywhere = click.option("-A", "--all-tenants", is_flag=True, help="All tenants.")
+    return _taking(options(function), everywhere)
 
 
 def _taking(function: _F, *added: Callable[[_F], _F]) -> _F:

@@ -38,7 +38,7 @@ class _Wish(NamedTuple):
 )
 @click.option("-l", "--selector", default="", help="By labels: app=web,tier!=db.")
 @click.option("-w", "--watch", is_flag=True, help="Go on with every change, until interrupted.")
-@scope.options
+@scope.listing_options
 @click.pass_context
 def command(
     ctx: click.Context,

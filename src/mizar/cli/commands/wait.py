@@ -48,7 +48,7 @@ def seconds(text: str) -> float:
     show_default=True,
     help="Give up after this: 90s, 2m, 1h.",
 )
-@scope.options
+@scope.listing_options
 @click.pass_context
 def command(
     ctx: click.Context,

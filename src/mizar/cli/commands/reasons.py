@@ -1,0 +1,15 @@
+"""`mizar reasons`: why packets leave a program."""
+
+from __future__ import annotations
+
+import click
+
+from mizar.cli import printing
+from mizar.datapath import reasons
+
+
+@click.command()
+def command() -> None:
+    """List the reasons by which packets are counted: name, verdict, meaning."""
+    table = printing.Table(["REASON", "VERDICT", "MEANING"])
+    table.print(reasons.REASONS)
