@@ -52,6 +52,6 @@ BEGINNING = [
         *(vpc(v, "10.0.0.0/16", tenant=t) for v in ("v1", "v2") for t in ("acme", "beta")),
         *(network("n1", "v1", "10.0.0.0/29", tenant=t) for t in ("acme", "beta")),
         network("n2", "v1", "10.0.1.0/29"),
-        endpoint("e0", "n1", host="h3"),
+        *(endpoint(f"e{n}", f"n{n % 2 + 1}", host="h3") for n in range(3)),
     )
 ]

@@ -49,7 +49,7 @@ def test_what_the_system_wrote_is_left_out_but_the_revision():
     [
         ("kind: Endpont\nmetadata: {name: a}", "kind", "unknown kind 'Endpont'", "mean Endpoint?"),
         ("metadata: {name: a}", "kind", "no kind", "Tenant, Host, VPC"),
-        ("kind: 7\nmetadata: {name: a}", "kind", "unknown kind '7'", "Tenant"),
+        ("kind: 7\nmetadata: {name: a}", "kind", "unknown kind '(a whole number)'", "Tenant"),
         (ENDPOINT.replace("addresses", "adresses"), "spec.adresses", "unknown", "mean addresses?"),
         (ENDPOINT.replace("spec:", "spce:"), "spce", "unknown field", "mean spec?"),
         (ENDPOINT.replace("[10.0.0.5]", "10.0.0.5"), "spec.addresses", "got text", "write a list"),
@@ -82,6 +82,16 @@ def test_mistakes_are_named(text, field, message, remedy):
     assert any(p.field == field and message in p.message and remedy in p.remedy for p in found) or (
         not message and found
     ), found
+
+
+def test_aliases_that_double_and_double_are_refused_at_once():
+    bomb = "a0: &a0 [x, x]\n" + "".join(
+        f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)
+    )
+    for place in ("kind: *a59", "kind: Tenant\nmetadata: {name: *a59}", "apiVersion: *a59"):
+        assert problems(bomb + place)
+    labels = "kind: Tenant\nmetadata: {name: a, labels: {b: *a59}, tenant: *a59}"
+    assert problems(bomb + labels)
 
 
 def test_every_problem_is_reported_with_its_document():

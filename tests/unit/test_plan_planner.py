@@ -64,6 +64,15 @@ def test_moved_endpoint_costs_both_hosts_and_its_switches(fleet):
     assert fleet.writes() == added((["h5"], 1), (["h6"], 3), (held(fleet, "front"), 1))
 
 
+def test_routes_of_a_vpc_stay_while_another_network_has_members(fleet):
+    fleet.join(6, transit=False)
+    fleet.request(*applying(network("back", "prod", "10.2.0.0/16")))
+    fleet.request(*applying(endpoint("a", "front", host="h6"), endpoint("b", "back", host="h6")))
+    fleet.delete(key("Endpoint", "a"))
+    routes = [k[2] for k in fleet.tables["h6"] if k[0] == "routes"]
+    assert sorted(routes) == ["10.2.0.0/16", "::/0"]
+
+
 def test_network_costs_its_switches_and_the_routers(fleet):
     fleet.request(*applying(network("back", "prod", "10.2.0.0/16")))
     assert fleet.writes() == added((held(fleet, "back"), 1), (routers(fleet), 1))

@@ -126,7 +126,7 @@ class _Conversion:
         version = self.document.get("apiVersion", resources.API_VERSION)
         if version != resources.API_VERSION:
             remedy = f"write apiVersion: {resources.API_VERSION}"
-            self._add("apiVersion", f"unknown version {version!r}", remedy)
+            self._add("apiVersion", f"unknown version {_shown(version)}", remedy)
         types = typing.get_type_hints(kind.type)
         metadata = self._struct(self._metadata(kind), resources.Metadata, "metadata")
         spec = self._struct(self.document.get("spec", {}), types["spec"], "spec")
@@ -143,7 +143,7 @@ class _Conversion:
             remedy = f"write kind: with one of {', '.join(registry.KINDS)}"
             self._add("kind", "no kind is named", remedy)
         else:
-            self.problems.append(registry.unknown_kind(str(word), self.object))
+            self.problems.append(registry.unknown_kind(_shown(word), self.object))
         return None
 
     def _metadata(self, kind: registry.Kind) -> object:
@@ -194,11 +194,16 @@ def _describe(document: dict[Any, Any], tenant: str) -> str:
     """``Endpoint acme/web1``, as far as the document says."""
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    kind = str(document.get("kind", "resource"))
-    name = str(metadata.get("name", "(no name)"))
+    kind = _shown(document.get("kind", "resource"))
+    name = _shown(metadata.get("name", "(no name)"))
     known = registry.KINDS.get(kind)
-    scope = str(metadata.get("tenant") or tenant) if known and known.tenanted else ""
+    scope = _shown(metadata.get("tenant") or tenant) if known and known.tenanted else ""
     return str(resources.Key(kind, scope, name))
+
+
+def _shown(value: object) -> str:
+    """Text as it is; else its type: aliases can make a small document's value enormous."""
+    return value if isinstance(value, str) else f"({_article(value)})"
 
 
 def _article(value: object) -> str:
