@@ -3,7 +3,7 @@
  *
  * The sizes here are upper limits: user space may create a map smaller, or with
  * one entry where the host doesn't have the role. Only the caches (locations,
- * hint_times) evict.
+ * hint_times, next_hops) evict.
  */
 #ifndef MIZAR_MAPS_H
 #define MIZAR_MAPS_H
@@ -89,6 +89,13 @@ struct {
 	__type(key, struct hint_pair);
 	__type(value, __u64); /* ns, by clock_ns() */
 } hint_times SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LIMIT_NEXT_HOPS);
+	__type(key, __u32);
+	__type(value, struct next_hop);
+} next_hops SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

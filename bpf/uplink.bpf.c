@@ -13,6 +13,7 @@
 #include "tunnel.h"
 
 #define FIB_FAMILY_IPV4 2 /* AF_INET */
+#define LOOPBACK_IFINDEX 1 /* in every network namespace */
 
 /* The stages that both programs begin with; HINTs end here. */
 static __always_inline int tunnel_read(const struct frame *frame, const struct host_config *config,
@@ -49,25 +50,47 @@ static __always_inline enum reason transit_route(const struct tunnel *t,
 
 /* ---- XDP ---- */
 
+/* Asking costs more than all else that is done to a transit packet. Asked as if from
+ * loopback: the kernel wants forwarding on where the question comes from, and on
+ * loopback that opens nothing. */
+static __always_inline bool next_hop_ask(struct xdp_md *xdp, const struct host_config *config,
+					 __be32 to, __u64 now, struct next_hop *hop)
+{
+	struct bpf_fib_lookup way = {
+		.family = FIB_FAMILY_IPV4,
+		.l4_protocol = IPPROTO_UDP,
+		.ifindex = LOOPBACK_IFINDEX,
+		.ipv4_src = address_ipv4(ADDRESS(config->host)),
+		.ipv4_dst = to,
+	};
+
+	if (bpf_fib_lookup(xdp, &way, sizeof(way), 0) != BPF_FIB_LKUP_RET_SUCCESS ||
+	    way.ifindex != xdp->ingress_ifindex)
+		return false;
+	mac_copy(hop->macs, way.dmac);
+	mac_copy(hop->macs + MAC_BYTES, way.smac);
+	hop->to = to;
+	hop->asked_jiffies = now;
+	return true;
+}
+
 /* Writes the next hop's MAC; not when its neighbour must first be resolved, or
  * the way leads out of another port: redirect_neigh in tcx can do both. */
 static __always_inline bool next_hop_write(struct xdp_md *xdp, const struct frame *frame,
 					   const struct host_config *config, __be32 to)
 {
 	struct ethhdr *ethernet = frame->data;
-	struct bpf_fib_lookup hop = {
-		.family = FIB_FAMILY_IPV4,
-		.l4_protocol = IPPROTO_UDP,
-		.ifindex = xdp->ingress_ifindex,
-		.ipv4_src = address_ipv4(ADDRESS(config->host)),
-		.ipv4_dst = to,
-	};
+	__u32 slot = hash_mix(to) % LIMIT_NEXT_HOPS;
+	struct next_hop *hop = bpf_map_lookup_elem(&next_hops, &slot);
+	__u64 now = bpf_jiffies64();
 
-	if (bpf_fib_lookup(xdp, &hop, sizeof(hop), 0) != BPF_FIB_LKUP_RET_SUCCESS ||
-	    hop.ifindex != xdp->ingress_ifindex)
+	if (!hop)
 		return false;
-	mac_copy(ethernet->h_dest, hop.dmac);
-	mac_copy(ethernet->h_source, hop.smac);
+	if ((hop->to != to || now - hop->asked_jiffies >= NEXT_HOP_JIFFIES) &&
+	    !next_hop_ask(xdp, config, to, now, hop))
+		return false;
+	mac_copy(ethernet->h_dest, hop->macs);
+	mac_copy(ethernet->h_source, hop->macs + MAC_BYTES);
 	return true;
 }
 
@@ -117,6 +140,14 @@ static __always_inline int strip(struct xdp_md *xdp, const struct host_config *c
 	return REASON_STRIPPED;
 }
 
+/* Straight from its sender to a holder of a transit table: most likely for another host,
+ * so the table is asked first. It may lag behind `local` while an endpoint moves: that
+ * costs a detour and no loop, as the next time the packet is none of these. */
+static __always_inline bool is_first_hop(const struct tunnel *t)
+{
+	return t->options.has_origin && t->outer->ttl > OUTER_TTL - TRANSIT_TTL_SHARE;
+}
+
 static __always_inline int xdp_stages(struct xdp_md *xdp)
 {
 	struct host_config *config = configuration();
@@ -133,6 +164,11 @@ static __always_inline int xdp_stages(struct xdp_md *xdp)
 	left = tunnel_read(&frame, config, &t);
 	if (left != GO_ON)
 		return left;
+	if (is_first_hop(&t)) {
+		left = transit_xdp(xdp, &frame, config, &t);
+		if (verdict_of(left) != VERDICT_DROP)
+			return left;
+	}
 	to = bpf_map_lookup_elem(&local, &t.destination);
 	return to ? strip(xdp, config, &t, to) : transit_xdp(xdp, &frame, config, &t);
 }

@@ -7,6 +7,8 @@ import ipaddress
 import os
 import pathlib
 import random
+import socket
+import struct
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,12 +16,11 @@ from contextlib import contextmanager
 
 from mizar.bpf import links, maps, objects, programs
 from mizar.datapath import namespaces as setns
-from mizar.datapath import netlink, tables
+from mizar.datapath import tables
 from rig import namespaces, packets, paths
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = 16384
-IMAGE_BYTES = 128
 VNI = 7
 NEXT_HOSTS = [f"10.99.0.{number}" for number in range(10, 18)]
 
@@ -53,7 +54,7 @@ class Harness:
         places = [(hosts[a % len(hosts)], 1, 0) for a in addresses]
         self.maps["switch_endpoints"].update_batch(keys, places)
         drawn = random.Random(1).choices(addresses, k=IMAGES)
-        self.maps["images"].update_batch(range(IMAGES), [(_image(a),) for a in drawn])
+        self.maps["images"].update_batch(range(IMAGES), [_image(_packet(a)) for a in drawn])
 
     def run(self, program: programs.Program, repeat: int, live: bool) -> float:
         """Run `program` on the next `repeat` images; returns ns per repetition.
@@ -62,7 +63,7 @@ class Harness:
         """
         self.maps["tested"].update(0, program.fd)
         context = programs.XdpContext(ingress_ifindex=self._ifindex)
-        packet = bytes(IMAGE_BYTES)
+        packet = _packet(0)
         with setns.inside(self._netns_fd):
             done = self.programs["restore"].test_run(packet, context, repeat, live_frames=live)
         return done.duration_ns
@@ -78,8 +79,8 @@ class Harness:
 def transit_host(run: namespaces.Namespaces, label: str, entries: int) -> Iterator[Harness]:
     """A host that is a transit switch for `entries` endpoints with random addresses."""
     host, peer = paths.hosts(run, label, "wire")
-    # bpf_fib_lookup refuses interfaces that don't forward.
-    forward = ["sysctl", "-qw", f"net.ipv4.conf.{paths.UPLINK}.forwarding=1"]
+    # bpf_fib_lookup refuses to ask on behalf of interfaces that don't forward.
+    forward = ["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=1"]
     namespaces.run(namespaces.inside(host, forward))
     for address in (paths.HOST_ADDRESSES[1], *NEXT_HOSTS):
         namespaces.links(
@@ -91,7 +92,7 @@ def transit_host(run: namespaces.Namespaces, label: str, entries: int) -> Iterat
     with objects.load(specs, max_entries=sizes) as loaded, _descriptor(host) as netns_fd:
         ifindex = _configure(loaded.maps, netns_fd)
         with _descriptor(peer) as peer_fd, setns.inside(peer_fd):
-            sink = links.attach_xdp(loaded.programs["sink"], _uplink_index())
+            sink = links.attach_xdp(loaded.programs["sink"], socket.if_nametoindex(paths.UPLINK))
         with setns.inside(netns_fd):
             own = links.attach_xdp(loaded.programs["uplink_xdp"], ifindex)
         with sink, own:
@@ -104,7 +105,7 @@ def transit_host(run: namespaces.Namespaces, label: str, entries: int) -> Iterat
 def _configure(tables_of_host: dict[str, maps.Map], netns_fd: int) -> int:
     """Write what every host knows; returns the uplink's index."""
     with setns.inside(netns_fd):
-        ifindex = _uplink_index()
+        ifindex = socket.if_nametoindex(paths.UPLINK)
     mtu = paths.UNDERLAY_MTU
     tables_of_host["host_config"].update(
         0,
@@ -122,13 +123,21 @@ def _configure(tables_of_host: dict[str, maps.Map], netns_fd: int) -> int:
     return ifindex
 
 
-def _image(address: int) -> bytes:
-    """The head of a packet from the peer to this host, for an endpoint known here."""
+def _packet(address: int) -> bytes:
+    """From the peer to this host, for an endpoint known here."""
     ends = paths.HOST_ADDRESSES[1], paths.HOST_ADDRESSES[0]
     macs = paths.HOST_MACS[1], paths.HOST_MACS[0]
     inner = "10.255.255.1", str(ipaddress.IPv4Address(address))
     port = 49152 + address % 16384
     return packets.in_transit(VNI, ends, macs, inner, port)
+
+
+def _image(packet: bytes) -> tuple[bytes, int, int, int, int, int, int, int, int, int, int]:
+    """The fields of struct image (restore.bpf.c), read where `packets.in_transit` puts them."""
+    check, source, destination, port = struct.unpack_from("!HIIH", packet, 24)
+    udp_check, inner_check, endpoint = struct.unpack_from("!H60xH4xI", packet, 40)
+    macs, ttl = packet[:12], packet[22]
+    return (macs, ttl, 0, check, source, destination, port, udp_check, endpoint, inner_check, 0)
 
 
 @contextmanager
@@ -138,10 +147,3 @@ def _descriptor(namespace: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _uplink_index() -> int:
-    with netlink.Route() as route:
-        link = route.link(paths.UPLINK)
-    assert link
-    return link.index

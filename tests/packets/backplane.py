@@ -91,7 +91,7 @@ class Host:
     def reset(self) -> None:
         """Empty tables, then the usual ones: A, B and TAP here, a switch and a router at PEER."""
         for name, table in self.maps.items():
-            if name not in ("host_config", "counters", "events"):
+            if name not in ("host_config", "counters", "events", "next_hops"):
                 table.delete_batch(list(table.keys()))
         self._zero_counters()
         self.hints()
@@ -152,6 +152,12 @@ class Host:
 
     def located(self, address: str, vni: int = VNI) -> Any:
         return self.maps["locations"].lookup((vni, mapped(address)))
+
+    def neighbour(self, address: str, address_mac: str) -> None:
+        """The underlay's `address` is now at `address_mac`."""
+        command = f"ip neighbour replace {address} lladdr {address_mac} dev uplink nud permanent"
+        with namespaces.inside(self._netns):
+            subprocess.run(command.split(), check=True, capture_output=True)
 
     def hints(self) -> list[Any]:
         """The HINT events since the last call (struct hint_event)."""
@@ -220,7 +226,7 @@ def namespace() -> Iterator[tuple[int, int]]:
                 "ip link set uplink up",
                 "ip link set wire up",
                 f"ip neighbour add {PEER} lladdr {PEER_MAC} dev uplink nud permanent",
-                "sysctl -qw net.ipv4.conf.uplink.forwarding=1",
+                "sysctl -qw net.ipv4.conf.lo.forwarding=1",
             ):
                 subprocess.run(command.split(), check=True, capture_output=True)
             ifindex = socket.if_nametoindex("uplink")

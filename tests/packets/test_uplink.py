@@ -1,6 +1,7 @@
 """What arrives on the uplink: stripping, delivery, transit, congestion marks; both programs."""
 
 import struct
+import time
 
 import pytest
 from backplane import (
@@ -13,6 +14,7 @@ from backplane import (
     STRANGER,
     SUBNET,
     VNI,
+    A,
     Host,
     mapped,
 )
@@ -101,6 +103,33 @@ def test_xdp_writes_the_next_hops_mac(host: Host) -> None:
     host.switch_endpoint(REMOTE, PEER)
     packet = host.run("uplink_xdp", arrived(geneve(inner(FAR_SOURCE, REMOTE)))).packet
     assert Ether(packet).dst == PEER_MAC
+
+
+def test_next_hop_that_moved_is_noticed(host: Host) -> None:
+    host.switch_endpoint(REMOTE, PEER)
+    packet = arrived(geneve(inner(FAR_SOURCE, REMOTE)))
+    assert Ether(host.run("uplink_xdp", packet).packet).dst == PEER_MAC
+    host.neighbour(PEER, "02:00:00:00:01:99")
+    try:
+        time.sleep(0.05)
+        assert Ether(host.run("uplink_xdp", packet).packet).dst == "02:00:00:00:01:99"
+    finally:
+        host.neighbour(PEER, PEER_MAC)
+        time.sleep(0.05)
+
+
+def test_holder_that_is_the_endpoints_host_delivers(host: Host, uplink: str) -> None:
+    host.switch_endpoint(A, HOST)
+    frame = inner()
+    assert delivered(host, uplink, arrived(geneve(frame, origin(STRANGER))))[12:] == frame[12:]
+
+
+def test_switch_behind_the_times_costs_a_detour_and_no_loop(host: Host) -> None:
+    host.switch_endpoint(A, PEER)
+    detoured = arrived(geneve(inner(), origin(STRANGER)))
+    back = arrived(geneve(inner(), origin(STRANGER)), ttl=48)
+    assert host.run("uplink_xdp", detoured).reason == "SWITCHED"
+    assert host.run("uplink_xdp", back).reason == "STRIPPED"
 
 
 def test_unresolved_next_hop_leaves_the_packet_as_it_was(host: Host) -> None:

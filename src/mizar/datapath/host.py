@@ -17,6 +17,7 @@ from mizar.bpf import pins as bpffs
 from mizar.datapath import attachments, pins, tables
 
 OBJECTS = ("endpoint", "uplink")
+LOOPBACK_FORWARDING = Path("/proc/sys/net/ipv4/conf/lo/forwarding")
 PROGRAMS = (attachments.ENDPOINT, attachments.UPLINK_TCX, attachments.UPLINK_XDP)
 
 
@@ -71,6 +72,7 @@ class Datapath:
         self.attachments.delivery(ifindex)
         self._configure(delivery_attached=1)
         if mode == "xdp":
+            _allow_next_hops()
             self.attachments.strip(ifindex)
         else:
             self.attachments.no_strip()
@@ -116,6 +118,14 @@ def prepare(root: Path, tcx: bool) -> Datapath:
         return Datapath(pinned, version, types, kept, running, fresh, tcx)
     new = objects.load(specs, reuse=kept)
     return Datapath(pinned, version, types, new.maps, new.programs, fresh, tcx)
+
+
+def _allow_next_hops() -> None:
+    """Lets uplink_xdp ask for next hops: it asks as if from loopback, which must forward for that.
+
+    Nothing else is opened by it: no packet to be forwarded arrives there.
+    """
+    LOOPBACK_FORWARDING.write_text("1")
 
 
 def detach_all(pinned: pins.Pins) -> None:
