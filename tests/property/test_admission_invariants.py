@@ -3,7 +3,6 @@
 import ipaddress
 from collections import Counter
 
-import fleet as fleets
 import wishes
 from hypothesis import given, settings
 
@@ -51,14 +50,12 @@ def check_counts(fleet):
 @settings(max_examples=150, deadline=None)
 @given(wishes.steps)
 def test_numbers_stay_unique_rest_and_rise(steps):
-    fleet = fleets.Fleet()
-    freed, generations, vnis = {}, {}, {}
-    for requests, seconds in [(wishes.BEGINNING, 0.0), *steps]:
-        fleet.now += seconds
+    fleet = wishes.beginning()
+    freed, vnis = {}, {}
+    generations = {place: each.status.generation for place, each in placed(fleet).items()}
+    for batch, seconds in steps:
         before = placed(fleet)
-        try:
-            fleet.request(*requests)
-        except errors.Refused:
+        if not wishes.play(fleet, batch, seconds):
             continue
         after = placed(fleet)
         check_counts(fleet)
@@ -78,17 +75,13 @@ def test_numbers_stay_unique_rest_and_rise(steps):
 @settings(max_examples=100, deadline=None)
 @given(wishes.steps, wishes.batches)
 def test_admission_and_taking_back_leave_the_state_as_it_was(steps, last):
-    fleet = fleets.Fleet()
-    for requests, seconds in [(wishes.BEGINNING, 0.0), *steps]:
-        fleet.now += seconds
-        try:
-            fleet.request(*requests)
-        except errors.Refused:
-            continue
-    before = view(fleet.state)
+    fleet = wishes.beginning()
+    for batch, seconds in steps:
+        wishes.play(fleet, batch, seconds)
+    requests, before = wishes.requests(fleet.state, last), view(fleet.state)
     assert view(fleet.reloaded()) == before
     try:
-        decision = admission.admit(fleet.state, last, fleet.now)
+        decision = admission.admit(fleet.state, requests, fleet.now)
     except errors.Refused:
         assert view(fleet.state) == before
         return
@@ -101,14 +94,11 @@ def test_admission_and_taking_back_leave_the_state_as_it_was(steps, last):
 @settings(max_examples=100, deadline=None)
 @given(wishes.steps, wishes.batches)
 def test_order_of_requests_does_not_matter(steps, last):
-    fleet = fleets.Fleet()
-    for requests, seconds in [(wishes.BEGINNING, 0.0), *steps]:
-        fleet.now += seconds
-        try:
-            fleet.request(*requests)
-        except errors.Refused:
-            continue
-    assert verdict(fleet, last) == verdict(fleet, last[::-1])
+    fleet = wishes.beginning()
+    for batch, seconds in steps:
+        wishes.play(fleet, batch, seconds)
+    requests = wishes.requests(fleet.state, last)
+    assert verdict(fleet, requests) == verdict(fleet, requests[::-1])
 
 
 def verdict(fleet, requests):

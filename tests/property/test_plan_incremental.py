@@ -11,22 +11,19 @@ import fleet as fleets
 import wishes
 from hypothesis import given, settings
 
-from mizar.model import errors, resources
+from mizar.model import resources
 from mizar.plan import entries, planner
 
 NAMES = ["h1", "h2", "h3", "h4"]
 
 
 def run(steps, each):
-    """Runs a history, refused requests included; ``each(fleet)`` after every step."""
-    fleet = fleets.Fleet()
-    for requests, seconds in [(wishes.BEGINNING, 0.0), *steps]:
-        fleet.now += seconds
-        try:
-            fleet.request(*requests)
-        except errors.Refused:
-            continue
-        each(fleet)
+    """Runs a history, refused requests included; ``each(fleet)`` after what was granted."""
+    fleet = wishes.beginning()
+    each(fleet)
+    for batch, seconds in steps:
+        if wishes.play(fleet, batch, seconds):
+            each(fleet)
 
 
 @settings(max_examples=150, deadline=None)
@@ -44,28 +41,21 @@ def test_deltas_of_any_history_equal_planning_from_nothing(steps):
 
 @settings(max_examples=150, deadline=None)
 @given(wishes.steps)
-def test_whoever_needs_a_resource_is_told_of_it(steps):
-    """Every host that a delta reaches for a new endpoint is among those it needs."""
-
+def test_who_must_apply_an_endpoint_is_exactly_who_is_told_of_it(steps):
     def check(fleet):
         for endpoint in fleet.state.list("Endpoint"):
-            network = fleet.state.network(endpoint.metadata.tenant, endpoint.spec.network)
-            needed = fleet.planner.needs(resources.key_of(endpoint))
+            key = resources.key_of(endpoint)
+            network, vpc = map(fleet.state.get, fleet.planner.requires(key))
             told = {
                 name
                 for name, table in fleet.tables.items()
-                if any(mentions(entry, endpoint) for entry in table.values())
+                if ("endpoints", endpoint.metadata.uid, "") in table
+                or ("switch_endpoints", vpc.status.vni, endpoint.status.addresses[0]) in table
             }
-            assert told <= needed
-            assert needed == {endpoint.status.host, *network.status.switches}
+            assert told == fleet.planner.needs(key)
+            assert told == {endpoint.status.host, *network.status.switches}
 
     run(steps, check)
-
-
-def mentions(entry, endpoint):
-    if isinstance(entry, entries.EndpointEntry):
-        return entry.uid == endpoint.metadata.uid
-    return False
 
 
 @settings(max_examples=150, deadline=None)
