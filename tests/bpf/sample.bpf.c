@@ -67,10 +67,8 @@ static __always_inline void count(__u32 verdict, __u64 bytes)
 {
 	struct sample_count *found = bpf_map_lookup_elem(&counts, &verdict);
 
-	if (found) {
-		found->packets++;
-		found->bytes += bytes;
-	}
+	if (found)
+		sample_add(found, bytes);
 }
 
 /* Adds four bytes of metadata behind those it came with, and tells the ring. */

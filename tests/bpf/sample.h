@@ -62,4 +62,11 @@ struct sample_count {
 	__u64 bytes;
 };
 
+/* Code in a header: its line numbers name the header's path. */
+static inline void sample_add(struct sample_count *count, __u64 bytes)
+{
+	count->packets++;
+	count->bytes += bytes;
+}
+
 #endif

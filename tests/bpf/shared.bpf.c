@@ -19,7 +19,7 @@ int shared_xdp(struct xdp_md *ctx)
 	struct sample_count *found = bpf_map_lookup_elem(&counts, &verdict);
 
 	if (found)
-		found->packets++;
+		sample_add(found, ctx->data_end - ctx->data);
 	return XDP_DROP;
 }
 

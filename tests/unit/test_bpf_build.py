@@ -28,7 +28,9 @@ def test_objects_are_the_same_bytes_whatever_directory_they_come_from(
 ) -> None:
     one = build(compiler, copy(tmp_path / "one"))
     other = build(compiler, copy(tmp_path / "some where" / "else"))
-    assert one.read_bytes() == other.read_bytes()
+    (tmp_path / "linked").symlink_to(copy(tmp_path / "third"))
+    linked = build(compiler, tmp_path / "linked")
+    assert one.read_bytes() == other.read_bytes() == linked.read_bytes()
     assert str(tmp_path).encode() not in one.read_bytes()
 
 

@@ -113,19 +113,14 @@ class Map(handles.Handle):
             batch = self._lookup_batch(batch.next)
 
     def _lookup_batch(self, position: bytes | None) -> "_Batch":
-        """One batch of entries; a hash bucket larger than the batch asks for a larger one."""
-        room = min(_CHUNK, max(self.max_entries, 1))
-        while True:
-            keys = ctypes.create_string_buffer(self.spec.key_size * room)
-            values = ctypes.create_string_buffer(self._value_bytes * room)
-            after = ctypes.create_string_buffer(max(self.spec.key_size, 4))
-            count = ctypes.c_uint32(room)
-            result = libbpf.library().bpf_map_lookup_batch(
-                self.fd, position, after, keys, values, ctypes.byref(count), None
-            )
-            if result != -errno.ENOSPC:
-                break
-            room *= 2
+        room = min(_CHUNK, max(self.max_entries, 1))  # no bucket of a hash holds more
+        keys = ctypes.create_string_buffer(self.spec.key_size * room)
+        values = ctypes.create_string_buffer(self._value_bytes * room)
+        after = ctypes.create_string_buffer(max(self.spec.key_size, 4))
+        count = ctypes.c_uint32(room)
+        result = libbpf.library().bpf_map_lookup_batch(
+            self.fd, position, after, keys, values, ctypes.byref(count), None
+        )
         if result != -errno.ENOENT:
             self._check(result, "read entries")
         items = self._decode_many(keys.raw, values.raw, count.value)
