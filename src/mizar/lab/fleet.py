@@ -86,7 +86,8 @@ class Lab:
         """Starts the server and waits until it answers."""
         lab = self.layout
         command = ["server", "--listen", f"{layout.server_address()}:{layout.SERVER_PORT}"]
-        command += ["--socket", str(lab.socket), "--store", str(lab.data_directory / "mizar.db")]
+        command += ["--listen", f"unix:{lab.socket}"]
+        command += ["--store", str(lab.data_directory / "server.db")]
         for prefix in layout.UNDERLAY_PREFIXES:
             command += ["--underlay", prefix]
         self._start("server", "server", command)
@@ -100,7 +101,7 @@ class Lab:
         modes = {known.name: known.mode for known in self.layout.hosts}
         command = ["agent", "--server", self.layout.server_url, "--uplink", layout.UPLINK]
         command += ["--name", host, "--mode", modes[host]]
-        command += ["--pins", str(self.pins(host)), "--netns-prefix", self.layout.netns(host)]
+        command += ["--pin-path", str(self.pins(host)), "--namespace-prefix", self.layout.netns(host)]
         self._start(f"agent-{host}", host, command)
 
     def stop_agent(self, host: str, with_signal: signal.Signals = signal.SIGKILL) -> None:
@@ -119,7 +120,7 @@ class Lab:
     def all_of(self, kind: str) -> list[Any]:
         """All resources of a kind (``Endpoint``)."""
         with self.client() as client:
-            return client.list(registry.KINDS[kind])[0]
+            return list(client.list(registry.KINDS[kind]))
 
     def apply(self, text: str) -> list[rest.Outcome]:
         """Applies a manifest: whole or not at all."""

@@ -110,7 +110,8 @@ def check(name: str, wait: bool) -> None:
         click.echo(line)
     if not all(cell.ok for cell in cells):
         raise failures.Failure("not as it should be: see the lines above that say FAILED")
-    click.echo(NEXT.format(endpoint=known[0].name, address=known[-1].address))
+    neighbours = [one for one in known if one.vpc == known[0].vpc]
+    click.echo(NEXT.format(endpoint=known[0].name, address=neighbours[-1].address))
 
 
 @command.command("exec", context_settings={"ignore_unknown_options": True})
