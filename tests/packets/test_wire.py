@@ -1,0 +1,129 @@
+"""Real traffic between namespaces: next hops, XDP through GRO to tcx, GSO, odd workloads."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+import wire
+from scapy.layers.l2 import Dot1Q, Ether
+
+from mizar.datapath import namespaces
+
+A, B, A2, C2 = "10.0.0.11", "10.0.0.12", "10.0.1.21", "10.0.1.23"
+
+
+@pytest.fixture(scope="module", params=["tcx", "xdp"])
+def hosts(request: pytest.FixtureRequest) -> Iterator[wire.Wire]:
+    with wire.wired(request.param) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"), [(A, B), (A, A2), (A, C2), (C2, B), (B, A2), (A2, C2)],
+)
+def test_every_pair_answers_from_the_first_ping(
+    hosts: wire.Wire, source: str, destination: str,
+) -> None:
+    assert hosts.ping(source, destination) == 3
+
+
+def test_nobody_answers_for_an_address_that_nobody_has(hosts: wire.Wire) -> None:
+    before = hosts.counters(3)["NO_ENDPOINT"][0]
+    assert hosts.ping(A, "10.0.0.77") == 0
+    assert hosts.counters(3)["NO_ENDPOINT"][0] == before + 3
+
+
+def test_only_the_first_packets_of_a_conversation_go_by_transit(hosts: wire.Wire) -> None:
+    hosts.ping(A, B)
+    before = hosts.transit_packets()
+    hosts.run(A, f"ping -q -c 200 -i 0.01 {B}")
+    assert hosts.transit_packets() == before
+
+
+def test_one_way_flow_keeps_going_by_transit_and_arriving(hosts: wire.Wire) -> None:
+    """Nobody sends the HINTs here: that is the agent's part."""
+    for host in hosts.hosts.values():
+        host.loaded.maps["locations"].delete_batch(list(host.loaded.maps["locations"].keys()))
+    before, transit = hosts.counters(3)["DELIVERED"][0], hosts.transit_packets()
+    with namespaces.entered(hosts.endpoint(A)), socket.socket(
+        socket.AF_INET, socket.SOCK_DGRAM
+    ) as sender:
+        for _ in range(50):
+            sender.sendto(b"x", (C2, 9))
+    time.sleep(0.1)
+    assert hosts.counters(3)["DELIVERED"][0] == before + 50
+    assert hosts.transit_packets() > transit
+
+
+def test_tcp_leaves_whole_and_is_delivered_whole(hosts: wire.Wire) -> None:
+    """Mean bytes of a packet: far beyond the MTU at both ends, however it crossed the wire."""
+    sent, got = hosts.counters(1)["SENT_DIRECT"], hosts.counters(2)["DELIVERED"]
+    stripped = hosts.counters(2)["STRIPPED"]
+    transfer(hosts, A, B)
+    assert mean_bytes(hosts.counters(1)["SENT_DIRECT"], sent) > 10_000
+    assert mean_bytes(hosts.counters(2)["DELIVERED"], got) > 4 * wire.ENDPOINT_MTU
+    if hosts.mode == "xdp":
+        assert mean_bytes(hosts.counters(2)["STRIPPED"], stripped) < 1_600
+
+
+def test_tcp_to_the_same_host_is_never_cut(hosts: wire.Wire) -> None:
+    before = hosts.counters(1)["DELIVERED_SAME_HOST"]
+    transfer(hosts, A, A2)
+    assert mean_bytes(hosts.counters(1)["DELIVERED_SAME_HOST"], before) > 10_000
+
+
+def test_segments_for_a_raised_mtu_are_dropped_with_a_reason(hosts: wire.Wire) -> None:
+    """The host's end of a veth refuses long packets by itself, but not long segments."""
+    for address in (A, B):
+        hosts.run(address, "ip link set eth0 mtu 9000")
+    before = hosts.counters(1)["TOO_BIG"][0]
+    with pytest.raises(subprocess.TimeoutExpired):
+        transfer(hosts, A, B, timeout=1)
+    for address in (A, B):
+        hosts.run(address, f"ip link set eth0 mtu {wire.ENDPOINT_MTU}")
+    assert hosts.counters(1)["TOO_BIG"][0] > before
+
+
+def test_vlan_tag_of_a_workload_is_seen_although_the_kernel_hides_it(hosts: wire.Wire) -> None:
+    frame = bytes(Ether(dst="02:4d:5a:00:00:01") / Dot1Q(vlan=5) / bytes(60))
+    before = hosts.counters(1)["VLAN"][0]
+    with namespaces.entered(hosts.endpoint(A)), socket.socket(
+        socket.AF_PACKET, socket.SOCK_RAW
+    ) as raw:
+        raw.bind(("eth0", 0))
+        raw.send(frame)
+    time.sleep(0.05)
+    assert hosts.counters(1)["VLAN"][0] == before + 1
+
+
+def test_workloads_own_tunnel_goes_through_ours(hosts: wire.Wire) -> None:
+    for here, there, inner in ((A, B, "172.16.0.1"), (B, A, "172.16.0.2")):
+        hosts.run(here, f"ip link add own type vxlan id 3 local {here} remote {there} dstport 4789")
+        hosts.run(here, f"ip address add {inner}/24 dev own")
+        hosts.run(here, "ip link set own mtu 1300 up")
+    before = hosts.counters(1)["ENCAPSULATION_FAILED"][0]
+    answers = hosts.ping(A, "172.16.0.2")
+    for here in (A, B):
+        hosts.run(here, "ip link delete own")
+    assert (answers, hosts.counters(1)["ENCAPSULATION_FAILED"][0]) == (3, before)
+
+
+def transfer(hosts: wire.Wire, source: str, destination: str, timeout: float = 20) -> None:
+    """64 MB by TCP."""
+    client, server = (
+        ["nsenter", f"--net=/run/netns/{hosts.endpoint(address)}", "iperf3"]
+        for address in (source, destination)
+    )
+    with subprocess.Popen([*server, "-s", "-1"], stdout=subprocess.DEVNULL) as serving:
+        try:
+            time.sleep(0.3)
+            words = [*client, "-c", destination, "-n", "64M"]
+            subprocess.run(words, check=True, timeout=timeout, stdout=subprocess.DEVNULL)
+        finally:
+            serving.kill()
+
+
+def mean_bytes(after: tuple[int, int], before: tuple[int, int]) -> float:
+    return (after[1] - before[1]) / (after[0] - before[0])
