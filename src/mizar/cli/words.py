@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import click
 
 from mizar.cli import scope
-from mizar.model import registry, resources
+from mizar.model import errors, registry, resources
 
 
 def kinds(word: str) -> list[registry.Kind]:
     """The kinds that ``word`` names: one, several with commas, or ``all``."""
     if word == "all":
         return list(registry.KINDS.values())
-    return [registry.by_word(part) for part in word.split(",")]
+    return [_kind(part) for part in word.split(",")]
 
 
 def keys(words: Sequence[str], within: scope.Scope) -> list[resources.Key]:
@@ -26,7 +26,7 @@ def keys(words: Sequence[str], within: scope.Scope) -> list[resources.Key]:
         raise click.UsageError("name what you mean: KIND NAME..., or KIND/NAME...")
     if "/" in words[0]:
         return [_slashed(word, within) for word in words]
-    kind = registry.by_word(words[0])
+    kind = _kind(words[0])
     if len(words) == 1:
         raise click.UsageError(f"which {kind.name.lower()}? give its name after {words[0]!r}")
     return [_named(kind, name, within) for name in words[1:]]
@@ -37,11 +37,19 @@ def text(key: resources.Key) -> str:
     return "/".join(part for part in (key.kind.lower(), key.tenant, key.name) if part)
 
 
+def _kind(word: str) -> registry.Kind:
+    try:
+        return registry.by_word(word)
+    except errors.Invalid as refused:
+        problem = refused.problems[0]
+        raise click.UsageError(f"{problem.message}; {problem.remedy}") from None
+
+
 def _slashed(word: str, within: scope.Scope) -> resources.Key:
     kind, slash, name = word.partition("/")
     if not slash:
         raise click.UsageError(f"{word!r} names no kind: after KIND/NAME comes KIND/NAME")
-    return _named(registry.by_word(kind), name, within)
+    return _named(_kind(kind), name, within)
 
 
 def _named(kind: registry.Kind, name: str, within: scope.Scope) -> resources.Key:
