@@ -92,6 +92,19 @@ def test_a_fixed_address_is_honoured_while_it_rests_with_a_higher_generation(fle
     assert get(fleet, "Endpoint", "c").status.generation == first + 2
 
 
+def test_a_generation_ahead_of_the_clock_is_remembered_until_the_clock_is_past_it(fleet):
+    fleet.request(*applying(*(endpoint(f"e{n}", "front") for n in range(5))))
+    for n in range(30):
+        fleet.request(*applying(endpoint("e3", "front", host=f"h{n % 3 + 1}")))
+    last = get(fleet, "Endpoint", "e3").status.generation
+    fleet.delete(key("Endpoint", "e3"))
+    fleet.now += limits.ADDRESS_QUARANTINE_S + 1
+    assert "1 rest after deletion" in refusal(fleet, *applying(endpoint("new", "front")))
+    fleet.now += 30
+    fleet.request(*applying(endpoint("new", "front")))
+    assert get(fleet, "Endpoint", "new").status.generation > last
+
+
 def test_rest_and_counters_survive_a_restart(fleet):
     fleet.request(*applying(*(endpoint(f"e{n}", "front") for n in range(5))))
     records = {}
@@ -357,6 +370,25 @@ def test_a_joining_host_is_used_in_bounded_steps():
     assert len(fleet.request().changes) == 0
 
 
+def test_what_no_host_could_be_added_to_is_not_looked_at():
+    fleet = Fleet(1)
+    fleet.request(*applying(tenant(), vpc("prod", "10.0.0.0/8", routers=2)))
+    assert [*fleet.state.underprovided()] == []
+    fleet.join(2, transit=False)
+    assert [*fleet.state.underprovided()] == []
+
+
+def test_an_address_passes_from_one_endpoint_to_another_in_one_request(fleet):
+    fleet.request(*applying(endpoint("a", "front", address="10.0.0.4")))
+    first = get(fleet, "Endpoint", "a").status.generation
+    fleet.request(
+        *applying(endpoint("b", "front", address="10.0.0.4")),
+        admission.Request("delete", key=key("Endpoint", "a")),
+    )
+    assert get(fleet, "Endpoint", "b").status.generation == first + 1
+    assert fleet.state.room(key("Network", "front")) == states.Room(1, 0, 5)
+
+
 def test_growing_and_shrinking_the_number_of_holders(fleet):
     fleet.request(*applying(network("back", "prod", "10.0.1.0/24", switches=3)))
     assert get(fleet, "Network", "back").status.switches == ["h1", "h2", "h3"]
@@ -376,6 +408,7 @@ def test_a_failed_commit_can_be_taken_back(fleet):
     assert contents(fleet.state) != before
     fleet.state.revert(changes, decision.records)
     assert contents(fleet.state) == before
+    assert fleet.state.counter("vni") == 1
     again = admission.admit(
         fleet.state, applying(endpoint("b", "front", address="10.0.0.2")), fleet.now
     )

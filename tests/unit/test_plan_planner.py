@@ -114,6 +114,9 @@ def test_status_updates_cost_nothing(fleet):
         changes = fleet.state.apply([resources.Change(key(kind, name), old, new)], 99)
         assert fleet.planner.apply(changes) == {}
         assert fleet.state.get(key(kind, name)).status.phase == "Ready"
+    (seen,) = [e for e in fleet.state.endpoints_on("h5") if e.metadata.name == "old0"]
+    assert seen.status.phase == "Ready"
+    assert fleet.state.endpoint_at(key("Network", "front"), seen.status.addresses[0]) is seen
 
 
 def test_growing_a_vpc_and_changing_labels_cost_nothing(fleet):

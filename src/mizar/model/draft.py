@@ -71,7 +71,7 @@ class Draft:
                 self.state.put(step.key, step.new, step.old)
 
     def net(self) -> tuple[list[resources.Change], list[states.Record]]:
-        """At most one change a key and one record a name; none where nothing differs."""
+        """At most one change a key and one record a name."""
         changes: dict[resources.Key, resources.Change] = {}
         records: dict[str, states.Record] = {}
         for step in self._steps:
@@ -81,10 +81,7 @@ class Draft:
             else:
                 before = changes.get(step.key, step)
                 changes[step.key] = resources.Change(step.key, before.old, step.new)
-        return (
-            [change for change in changes.values() if change.old != change.new],
-            [record for record in records.values() if record.old != record.new],
-        )
+        return [*changes.values()], [*records.values()]
 
     # ---- numbers ----
 

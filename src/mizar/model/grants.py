@@ -207,7 +207,6 @@ def _endpoint(
     )
     if not _mac_is_free(d, key, vni, status) or not _interface_is_free(d, key, host, wish.spec):
         return None
-    d.write_record(f"freed/{vni}/{address}", None)
     return resources.Endpoint(metadata=d.stamp(key, wish.metadata), spec=wish.spec, status=status)
 
 

@@ -230,7 +230,9 @@ class State:
         """How full a network is."""
         members = self._members[network]
         resting = sum(
-            vni == members.vni and members.span.first <= addresses.number(at) <= members.span.last
+            vni == members.vni
+            and members.span.first <= addresses.number(at) <= members.span.last
+            and at not in members.by_address
             for vni, at in self._freed
         )
         return Room(len(members.by_address), resting, members.span.size - 3)
