@@ -58,7 +58,12 @@ class Host:
         )
 
     async def apply(self, updates: list[stream.Update]) -> stream.Ack | None:
-        await self._in_worker(lambda: self._apply(updates))
+        try:
+            await self._in_worker(lambda: self._apply(updates))
+        except OSError:
+            # What is in force is unclear: the next Hello asks for a snapshot.
+            self._epoch, self._revision = "", 0
+            raise
         self._failed.set()
         return None if self._snapshot else self._ack()
 
@@ -69,12 +74,12 @@ class Host:
         events = ring.Reader(self._path.maps["events"], self._hinter(sender))
         monitor = netlink.Monitor()
         asyncio.get_running_loop().add_reader(monitor.fileno(), self._vanished, monitor)
-        retries = asyncio.create_task(self._retry_for_ever(stream_client))
         try:
-            await stream_client.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(stream_client.run())
+                group.create_task(self._retry_for_ever(stream_client))
         finally:
             asyncio.get_running_loop().remove_reader(monitor.fileno())
-            retries.cancel()
             events.close()
             sender.close()
             monitor.close()
@@ -100,9 +105,10 @@ class Host:
                 deletes.add(key)
             for entry in update.upserts:
                 upserts[entries.key_of(entry)] = entry
-            self._applied(update)
         if upserts or deletes:
             self._sync.apply(upserts.values(), deletes)
+        if not updates[-1].more:
+            self._epoch, self._revision = updates[-1].epoch, updates[-1].revision
 
     def _take_snapshot(self, update: stream.Update) -> None:
         self._snapshot += update.upserts
@@ -110,14 +116,10 @@ class Host:
             return
         self._sync.replace(self._snapshot)
         self._snapshot = []
-        self._applied(update)
         log.info("snapshot applied", revision=update.revision, failures=len(self._sync.failures))
         if self._path.pending:
             self._path.settle()
             self._path.attach_uplink(self._wire.ifindex, self._mode)
-
-    def _applied(self, update: stream.Update) -> None:
-        self._epoch, self._revision = update.epoch, update.revision
 
     async def _retry_for_ever(self, stream_client: client.Client) -> None:
         while True:

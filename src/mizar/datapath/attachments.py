@@ -1,8 +1,9 @@
-"""Programs on interfaces: tcx links pinned by name, or cls_bpf filters where tcx is missing.
+"""Programs on interfaces: the uplink's by pinned links, the endpoints' by cls_bpf filters.
 
 Every attachment leaves a mark in links/: a link's pin, or for a filter (which
 the kernel keeps by itself) a symlink. What is attached and current is left
-alone; an old program is replaced atomically.
+alone; an old program is replaced atomically. Why endpoints have filters and not
+tcx links: docs/adr/0006-filters-on-endpoints.md. The uplink has one where tcx is missing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Attach = Callable[[programs.Program, int], links.Link]
 
 
 class Attachments:
-    """What this host has attached. ``tcx`` False: cls_bpf instead."""
+    """What this host has attached. ``tcx`` False: the uplink has a filter too."""
 
     def __init__(self, pinned: pins.Pins, loaded: dict[str, programs.Program], tcx: bool) -> None:
         self._pins = pinned
@@ -38,11 +39,12 @@ class Attachments:
 
     def endpoint(self, interface: str, ifindex: int) -> None:
         """Program ``endpoint`` on the host's side of a workload's interface."""
-        self._ingress(interface, self._programs[ENDPOINT], ifindex)
+        self._filter(interface, self._programs[ENDPOINT], ifindex)
 
     def delivery(self, ifindex: int) -> None:
         """Program ``uplink_tcx`` on the uplink."""
-        self._ingress(UPLINK_TCX, self._programs[UPLINK_TCX], ifindex)
+        attach = self._tcx_link if self._tcx else self._filter
+        attach(UPLINK_TCX, self._programs[UPLINK_TCX], ifindex)
 
     def delivery_current(self, ifindex: int) -> bool:
         """Whether some ``uplink_tcx`` is attached to this uplink, of whatever version."""
@@ -102,10 +104,11 @@ class Attachments:
             with links.open(pin) as link:
                 link.update(program)
 
-    def _ingress(self, name: str, program: programs.Program, ifindex: int) -> None:
-        if self._tcx:
-            self._link(name, program, ifindex, _attach_tcx)
-        elif self._outdated(_filter_program(ifindex), program):
+    def _tcx_link(self, name: str, program: programs.Program, ifindex: int) -> None:
+        self._link(name, program, ifindex, _attach_tcx)
+
+    def _filter(self, name: str, program: programs.Program, ifindex: int) -> None:
+        if self._outdated(_filter_program(ifindex), program):
             links.attach_cls(program, ifindex, links.INGRESS)
             pins.remove(self._pins.links / name)
             (self._pins.links / name).symlink_to(f"{FILTER_MARK}:{ifindex}")

@@ -1,7 +1,7 @@
 """rtnetlink in the few sentences that Mizar says: links, addresses, default routes.
 
 Messages are packed here (include/uapi/linux/rtnetlink.h, if_link.h); several
-go in one system call. Measured for one endpoint: see docs/adr/0006-raw-netlink.md. A
+go in one system call. Why no library: docs/adr/0005-raw-netlink.md. A
 `Route` belongs to the namespace in which it was opened.
 """
 
