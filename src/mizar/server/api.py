@@ -14,40 +14,9 @@ from starlette import applications, requests, responses, routing
 
 import mizar
 from mizar.model import admission, errors, registry, resources
-from mizar.server import bodies, controller, hosts, openapi, problems, watches
+from mizar.server import answers, bodies, controller, hosts, openapi, problems, watches
 
 _Handler = Callable[[requests.Request], Awaitable[responses.Response]]
-
-
-class ResultItem(msgspec.Struct, frozen=True):
-    """What became of one resource of a manifest."""
-
-    kind: str
-    tenant: str
-    name: str
-    action: admission.Action
-
-
-class ResultBody(msgspec.Struct, frozen=True):
-    """``revision``: the server's, when this is stored."""
-
-    results: list[ResultItem]
-    revision: int
-    dryRun: bool = False  # noqa: N815 - as in the query
-
-
-class ListBody(msgspec.Struct, frozen=True):
-    """A watch from ``revision`` misses nothing that came after this list."""
-
-    items: list[resources.Resource]
-    revision: int
-
-
-class HealthBody(msgspec.Struct, frozen=True):
-    status: str
-    version: str
-    revision: int
-    epoch: str
 
 
 def application(served: controller.Controller) -> applications.Starlette:
@@ -94,7 +63,7 @@ class _Documents:
     async def healthz(self, _: requests.Request) -> responses.Response:
         revision = self._controller.store.revision
         self._controller.ledger.check()
-        return _json(HealthBody("ok", mizar.__version__, revision, self._controller.epoch))
+        return _json(answers.HealthBody("ok", mizar.__version__, revision, self._controller.epoch))
 
     async def _run(
         self, request: requests.Request, wishes: list[admission.Request]
@@ -131,7 +100,7 @@ class _Kind:
             return await watch.response(since)
         state = self._controller.ledger.state
         items = [one for one in state.list(self._kind.name, tenant) if selected(one)]
-        return await _settled(self._controller, ListBody(items, state.revision))
+        return await _settled(self._controller, answers.ListBody(items, state.revision))
 
     async def _get(self, request: requests.Request) -> responses.Response:
         return await _settled(self._controller, self._resource(self._key(request)))
@@ -207,9 +176,9 @@ def _json(body: object, status: int = 200) -> responses.Response:
 
 def _results(
     served: controller.Controller, results: list[admission.Result], dry_run: bool = False
-) -> ResultBody:
-    items = [ResultItem(r.key.kind, r.key.tenant, r.key.name, r.action) for r in results]
-    return ResultBody(items, served.ledger.revision, dry_run)
+) -> answers.ResultBody:
+    items = [answers.ResultItem(r.key.kind, r.key.tenant, r.key.name, r.action) for r in results]
+    return answers.ResultBody(items, served.ledger.revision, dry_run)
 
 
 def _mismatch(wish: resources.Resource, field: str, found: str, path: str) -> errors.Invalid:
