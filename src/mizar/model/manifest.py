@@ -26,7 +26,7 @@ class _Duplicate(yaml.MarkedYAMLError):
     """The same key twice in one mapping."""
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Loader(yaml.CSafeLoader):
     """The safe loader, which also refuses a key that comes twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -171,6 +171,9 @@ class _Conversion:
         return type_(**values) if not self.problems else None
 
     def _value(self, value: object, type_: Any, path: str) -> Any:
+        if type_ is int and isinstance(value, int) and value.bit_length() > 63:
+            self._add(path, "the number is out of range", "use a smaller one")
+            return None
         try:
             return msgspec.convert(value, type_)
         except (msgspec.ValidationError, RecursionError) as error:
@@ -179,9 +182,10 @@ class _Conversion:
             return None
 
     def _unknown(self, data: dict[Any, Any], known: tuple[str, ...], prefix: str) -> None:
-        for name in data:
-            if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=1)
+        for key in data:
+            if key not in known:
+                name = _shown(key)
+                near = difflib.get_close_matches(name, known, n=1)
                 fields = ", ".join(known)
                 remedy = f"did you mean {near[0]}?" if near else f"the fields are {fields}"
                 self._add(f"{prefix}{name}", "unknown field", remedy)
