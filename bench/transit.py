@@ -16,14 +16,17 @@ rewrites MACs and TTL, and sends: what any XDP router must do.
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 
-from mizar.bpf import programs
 from rig import figures, harness, namespaces
 
+UNDER_TEST, BASELINE, NOTHING = "uplink_xdp", "forward", "bounce"
 REPEAT = 1_000_000
 ROUNDS = 9
-SIZES = (1, 65_536)
+SIZES = (1, 1024, 65_536)
 SIZES_FULL = (*SIZES, 1_000_000)
+
+Run = Callable[[harness.Harness, str], float]
 
 
 def main() -> None:
@@ -38,15 +41,8 @@ def main() -> None:
 
 
 def test_run(host: harness.Harness, size: int) -> None:
-    under_test = {name: host.programs[name] for name in ("uplink_xdp", "forward", "bounce")}
-    samples = figures.alternate(
-        {
-            name: lambda program=program: timed(host, program)
-            for name, program in under_test.items()
-        },
-        ROUNDS,
-    )
-    whole, plain, restoring = (samples[name] for name in under_test)
+    samples = alternate(host, timed_ns, UNDER_TEST, BASELINE, NOTHING)
+    whole, plain, restoring = samples.values()
     figures.emit(
         figures.line(
             "transit",
@@ -62,45 +58,40 @@ def test_run(host: harness.Harness, size: int) -> None:
     )
 
 
-def timed(host: harness.Harness, program: programs.Program) -> float:
-    """ns per repetition, restoring included; checked by the transit counter."""
-    before = host.count(host.switched)
-    ns = host.run(program, REPEAT, live=False)
-    expect(host.count(host.switched) - before, REPEAT if program.name == "uplink_xdp" else 0)
-    return ns
-
-
 def live(host: harness.Harness, size: int) -> None:
-    names = ("uplink_xdp", "forward")
-    samples = figures.alternate(
-        {name: lambda program=host.programs[name]: sent(host, program) for name in names}, ROUNDS
-    )
-    figures.emit(
-        figures.line(
-            "transit",
-            "live",
-            "Mpps",
-            samples["uplink_xdp"],
-            "xdp-forward",
-            samples["forward"],
-            endpoints=size,
-        )
-    )
+    ours, plain = alternate(host, sent_mpps, UNDER_TEST, BASELINE).values()
+    line = figures.line("transit", "live", "Mpps", ours, "xdp-forward", plain, endpoints=size)
+    figures.emit(line)
 
 
-def sent(host: harness.Harness, program: programs.Program) -> float:
-    """Mpps at the far end, the restoring of each packet's head included."""
-    before, arrived = host.count(host.switched), host.arrived()
-    start = time.perf_counter()
-    host.run(program, REPEAT, live=True)
-    elapsed_us = (time.perf_counter() - start) * 1e6
-    expect(host.count(host.switched) - before, REPEAT if program.name == "uplink_xdp" else 0)
-    return (host.arrived() - arrived) / elapsed_us
+def alternate(host: harness.Harness, run: Run, *names: str) -> dict[str, list[float]]:
+    return figures.alternate({name: checked(host, run, name) for name in names}, ROUNDS)
 
 
-def expect(switched: int, repetitions: int) -> None:
-    if switched != repetitions:
-        raise SystemExit(f"transit counter grew by {switched}, repetitions: {repetitions}")
+def checked(host: harness.Harness, run: Run, name: str) -> Callable[[], float]:
+    """`run`, void unless every repetition was switched, or none by a program that doesn't."""
+    expected = REPEAT if name == UNDER_TEST else 0
+
+    def measure() -> float:
+        before = host.switched()
+        figure = run(host, name)
+        switched = host.switched() - before
+        if switched != expected:
+            raise SystemExit(f"{name}: transit counter grew by {switched}, not by {expected}")
+        return figure
+
+    return measure
+
+
+def timed_ns(host: harness.Harness, name: str) -> float:
+    return host.run(name, REPEAT, live=False)
+
+
+def sent_mpps(host: harness.Harness, name: str) -> float:
+    """Packets at the far end; the time includes the restoring of each packet's fields."""
+    arrived, start = host.arrived(), time.perf_counter()
+    host.run(name, REPEAT, live=True)
+    return (host.arrived() - arrived) / (time.perf_counter() - start) / 1e6
 
 
 if __name__ == "__main__":

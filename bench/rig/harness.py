@@ -3,6 +3,7 @@
 A transit host in a namespace of its own, its uplink's other end a sink that counts and drops.
 """
 
+import importlib
 import ipaddress
 import os
 import pathlib
@@ -19,7 +20,7 @@ from mizar.datapath import namespaces as setns
 from mizar.datapath import tables
 from rig import namespaces, packets, paths
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+PROGRAMS = pathlib.Path(__file__).resolve().parents[2] / "bpf"
 IMAGES = 16384
 VNI = 7
 NEXT_HOSTS = [f"10.99.0.{number}" for number in range(10, 18)]
@@ -27,11 +28,9 @@ NEXT_HOSTS = [f"10.99.0.{number}" for number in range(10, 18)]
 
 def build(directory: str) -> objects.ObjectSpec:
     """The harness's own object, compiled as the project's are."""
-    sys.path.insert(0, str(REPOSITORY / "bpf"))
-    import build as compiler
-
-    here = pathlib.Path(__file__).parent
-    compiled = compiler.build(here, pathlib.Path(directory), REPOSITORY / "bpf")
+    sys.path.insert(0, str(PROGRAMS))
+    compiler = importlib.import_module("build")
+    compiled = compiler.build(pathlib.Path(__file__).parent, pathlib.Path(directory), PROGRAMS)
     return objects.read(compiled[0])
 
 
@@ -43,7 +42,7 @@ class Harness:
     ) -> None:
         self.programs = loaded.programs
         self.maps = loaded.maps
-        self.switched = switched
+        self._switched = switched
         self._netns_fd = netns_fd
         self._ifindex = ifindex
 
@@ -56,23 +55,25 @@ class Harness:
         drawn = random.Random(1).choices(addresses, k=IMAGES)
         self.maps["images"].update_batch(range(IMAGES), [_image(_packet(a)) for a in drawn])
 
-    def run(self, program: programs.Program, repeat: int, live: bool) -> float:
-        """Run `program` on the next `repeat` images; returns ns per repetition.
+    def run(self, name: str, repeat: int, live: bool) -> float:
+        """Run program `name` on the next `repeat` images; returns ns per repetition.
 
         live: what it transmits goes out of the uplink. Each run goes through the images in order.
         """
-        self.maps["tested"].update(0, program.fd)
+        self.maps["tested"].update(0, self.programs[name].fd)
         context = programs.XdpContext(ingress_ifindex=self._ifindex)
         packet = _packet(0)
         with setns.inside(self._netns_fd):
             done = self.programs["restore"].test_run(packet, context, repeat, live_frames=live)
         return done.duration_ns
 
-    def count(self, reason: int) -> int:
-        return sum(slot[0] for slot in self.maps["counters"].lookup(reason))
+    def switched(self) -> int:
+        """Packets counted as SWITCHED, on all CPUs."""
+        return sum(packets for packets, _ in self.maps["counters"].lookup(self._switched) or ())
 
     def arrived(self) -> int:
-        return sum(self.maps["arrived"].lookup(0))
+        """Packets that came out at the far end of the wire."""
+        return sum(self.maps["arrived"].lookup(0) or ())
 
 
 @contextmanager

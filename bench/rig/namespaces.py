@@ -85,10 +85,14 @@ def sweep() -> None:
     """Remove the namespaces of runs whose process is gone."""
     if not RUN_DIRECTORY.is_dir():
         return
-    for entry in RUN_DIRECTORY.iterdir():
-        owner = re.fullmatch(rf"{PREFIX}-(\d+)-.*", entry.name)
-        if owner and not pathlib.Path("/proc", owner[1]).exists():
-            remove(entry.name)
+    for entry in filter(is_orphan, RUN_DIRECTORY.iterdir()):
+        remove(entry.name)
+
+
+def is_orphan(path: pathlib.Path) -> bool:
+    """Whether a run made it whose process is gone."""
+    owner = re.fullmatch(rf"{PREFIX}-(\d+)-.*", path.name)
+    return owner is not None and not pathlib.Path("/proc", owner[1]).exists()
 
 
 def remove(name: str) -> None:
