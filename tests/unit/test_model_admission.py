@@ -267,6 +267,27 @@ def test_a_whole_manifest_is_deleted_in_any_order(fleet):
     assert {result.action for result in decision.results} == {"deleted"}
     assert contents(fleet.state) == []
     assert all(table == {} for table in fleet.tables.values())
+    assert sorted(fleet.records) == ["freed/1/10.0.0.2", "vni"]
+
+
+def test_a_host_goes_in_the_request_that_moves_its_last_endpoint(fleet):
+    fleet.request(*applying(endpoint("web1", "front", host="h1")))
+    fleet.request(
+        admission.Request("delete", key=key("Host", "h1")),
+        *applying(endpoint("web1", "front", host="h2")),
+    )
+    assert get(fleet, "Endpoint", "web1").status.host == "h2"
+    assert fleet.tables["h1"] == {}
+
+
+def test_what_is_used_by_something_that_can_not_go_is_not_complained_of(fleet):
+    fleet.request(*applying(endpoint("web1", "front")))
+    names = [key("Tenant", "acme"), key("VPC", "prod"), key("Network", "front")]
+    text = refusal(fleet, *(admission.Request("delete", key=each) for each in names))
+    assert text.splitlines() == [
+        "Network acme/front: it is used by Endpoint acme/web1; "
+        "delete them first, or in the same request"
+    ]
 
 
 def test_deleting_what_is_absent_is_refused(fleet):

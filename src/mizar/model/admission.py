@@ -135,11 +135,9 @@ def _delete(d: draft.Draft, key: resources.Key) -> None:
         d.refuse(key, "", "it doesn't exist", f"see mizar get {_plural(key)}", "not_found")
         return
     if by := grants.users(d.state, key):
-        if not d.spoiled.isdisjoint(by):
-            d.spoiled.add(key)
-        else:
+        if d.spoiled.isdisjoint(by):
             d.problems.append(grants.in_use(key, by))
-            d.spoiled.add(key)
+        d.spoiled.add(key)
         return
     grants.forget(d, old)
     if key.kind == "Host":

@@ -307,7 +307,7 @@ def _interface_is_free(
 ) -> bool:
     """Whether no endpoint has the interface of a named namespace on the host already."""
     other = d.state.holder_of_interface(host, spec.netns, spec.interface)
-    if spec.netns and other and other != key:
+    if spec.netns and other:
         message = f"{spec.interface} in namespace {spec.netns} on Host {host} is {other}'s"
         d.refuse(key, "spec.interface", message, "name another interface", "conflict")
         return False

@@ -6,14 +6,14 @@ from typing import Final
 
 HOLDERS: Final = 8  # LIMIT_HOLDERS: holders of one transit table
 PORTS: Final = 4096  # LIMIT_PORTS: endpoints of one host
-VNI_MAX: Final = (1 << 24) - 1
-VPC_CIDRS: Final = 16
-NETWORK_BITS_MIN: Final = 8
-NETWORK_BITS_MAX: Final = 30  # network, broadcast, gateway and one endpoint
-NAME_BYTES: Final = 63  # RFC 1123 label
-NETNS_BYTES: Final = 255  # NAME_MAX of the file system
-INTERFACE_BYTES: Final = 15  # IFNAMSIZ less its NUL
-LABELS: Final = 64
+VNI_MAX: Final = (1 << 24) - 1  # VPCs, each with a VNI of its own
+VPC_CIDRS: Final = 16  # ranges of one VPC
+NETWORK_BITS_MIN: Final = 8  # shortest prefix of a network
+NETWORK_BITS_MAX: Final = 30  # longest prefix: network, broadcast, gateway, one endpoint
+NAME_BYTES: Final = 63  # length of a name (RFC 1123 label)
+NETNS_BYTES: Final = 255  # length of the name of a network namespace (NAME_MAX)
+INTERFACE_BYTES: Final = 15  # length of the name of an interface (IFNAMSIZ less its NUL)
+LABELS: Final = 64  # labels of one resource
 PLACEMENTS: Final = 256  # transit tables placed by one admission beside its own
 REAPED: Final = 16  # freed addresses forgotten by one admission beside its own
 
