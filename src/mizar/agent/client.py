@@ -24,8 +24,8 @@ RECONNECT_FIRST_S = 0.1
 RECONNECT_MAX_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 PING_S = 5.0
-FRAME_BYTES_MAX = 64 << 20
-QUEUE_FRAMES_MAX = 1024
+FRAME_BYTES_MAX = 64 << 20  # bytes of one frame from the server
+QUEUE_FRAMES_MAX = 1024  # frames waiting to be applied
 BATCH_ENTRIES_MAX = 128
 """Updates that came together are applied and acknowledged together, up to this many entries."""
 

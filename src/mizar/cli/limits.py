@@ -37,13 +37,25 @@ NEXT_HOPS 256 bpf/model.h next hops kept for transit, per CPU (cache)
 EVENTS_BYTES 262144 bpf/model.h ring of events to the agent
 HOLDERS 8 bpf/model.h holders of one transit table
 GENEVE_OPTIONS 8 bpf/model.h options walked in one packet
-NETWORK_BITS_MAX 30 src/mizar/model/limits.py network, broadcast, gateway and one endpoint
-NAME_BYTES 63 src/mizar/model/limits.py RFC 1123 label
-NETNS_BYTES 255 src/mizar/model/limits.py NAME_MAX of the file system
-INTERFACE_BYTES 15 src/mizar/model/limits.py IFNAMSIZ less its NUL
+VNI_MAX 16777215 src/mizar/model/limits.py VPCs, each with a VNI of its own
+VPC_CIDRS 16 src/mizar/model/limits.py ranges of one VPC
+NETWORK_BITS_MIN 8 src/mizar/model/limits.py shortest prefix of a network
+NETWORK_BITS_MAX 30 src/mizar/model/limits.py longest prefix: network, broadcast, gateway, one endpoint
+NAME_BYTES 63 src/mizar/model/limits.py length of a name (RFC 1123 label)
+NETNS_BYTES 255 src/mizar/model/limits.py length of the name of a network namespace (NAME_MAX)
+INTERFACE_BYTES 15 src/mizar/model/limits.py length of the name of an interface (IFNAMSIZ less its NUL)
+LABELS 64 src/mizar/model/limits.py labels of one resource
 PLACEMENTS 256 src/mizar/model/limits.py transit tables placed by one admission beside its own
 REAPED 16 src/mizar/model/limits.py freed addresses forgotten by one admission beside its own
+BODY_BYTES_MAX 4194304 src/mizar/server/bodies.py bytes of one request
+STATUS_BATCH_MAX 1000 src/mizar/server/controller.py phases written in one transaction
+RING_ENTRIES_MAX 8192 src/mizar/server/feed.py entries kept for each host; one further behind gets a snapshot
+UPDATE_ENTRIES_MAX 2000 src/mizar/server/hosts.py entries in one frame to a host
+FRAME_BYTES_MAX 67108864 src/mizar/agent/client.py bytes of one frame from the server
+QUEUE_FRAMES_MAX 1024 src/mizar/agent/client.py frames waiting to be applied
 BATCH_ENTRIES_MAX 128 src/mizar/agent/client.py Updates that came together are applied and acknowledged together, up to this many entries
+EVENTS_MAX 32768 src/mizar/store/log.py events kept for watches; one further behind starts over
+GROUP_MAX 512 src/mizar/store/sqlite.py transactions committed together
 """
 
 LIMITS: Final = tuple(_limit(line) for line in _TABLE.splitlines())

@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "edit",
     "delete",
     "wait",
+    "counters",
     "reasons",
     "limits",
     "version",

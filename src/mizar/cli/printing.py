@@ -26,6 +26,7 @@ class Table:
         self._widths: list[int] = []
 
     def print(self, rows: Sequence[Sequence[str]]) -> None:
+        """Prints rows, the first time under the header; of no rows nothing is seen."""
         if rows and not self._widths:
             lines = [self._header, *rows]
             self._widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -42,12 +42,16 @@ class Event(msgspec.Struct, frozen=True):
     object: resources.Resource | None = None
 
 
+Outcomes = list[Outcome]
+Resources = list[resources.Resource]
+
+
 class _Listing(msgspec.Struct, frozen=True):
-    items: list[resources.Resource]
+    items: Resources
 
 
 class _Outcomes(msgspec.Struct, frozen=True):
-    results: list[Outcome]
+    results: Outcomes
 
 
 _resource: msgspec.json.Decoder[resources.Resource] = msgspec.json.Decoder(resources.Resource)
@@ -71,15 +75,11 @@ class Client:
     def close(self) -> None:
         self._transport.close()
 
-    def apply(
-        self, items: Sequence[resources.Resource], *, dry_run: bool = False
-    ) -> Sequence[Outcome]:
+    def apply(self, items: Sequence[resources.Resource], *, dry_run: bool = False) -> Outcomes:
         """Creates or updates all of ``items`` in one transaction, or none."""
         return self._transact("apply", items, dry_run)
 
-    def delete(
-        self, items: Sequence[resources.Resource], *, dry_run: bool = False
-    ) -> Sequence[Outcome]:
+    def delete(self, items: Sequence[resources.Resource], *, dry_run: bool = False) -> Outcomes:
         """Deletes all of ``items`` in one transaction, or none; only their names count."""
         return self._transact("delete", items, dry_run)
 
@@ -98,9 +98,7 @@ class Client:
         """The resource, or a `NotFound`."""
         return self._send(_resource, "GET", one(key))
 
-    def list(
-        self, kind: registry.Kind, tenant: str = "", selector: str = ""
-    ) -> Sequence[resources.Resource]:
+    def list(self, kind: registry.Kind, tenant: str = "", selector: str = "") -> Resources:
         """All of a kind, of one tenant if given; a `NotFound` when there is no such tenant."""
         path = collection(kind, tenant) + _query(labelSelector=selector)
         return self._send(_listing, "GET", path).items
@@ -125,9 +123,7 @@ class Client:
                 return
             yield event
 
-    def _transact(
-        self, verb: str, items: Sequence[resources.Resource], dry_run: bool
-    ) -> Sequence[Outcome]:
+    def _transact(self, verb: str, items: Sequence[resources.Resource], dry_run: bool) -> Outcomes:
         path = f"/v1/{verb}" + _query(dryRun="true" if dry_run else "")
         body = msgspec.json.encode({"kind": "List", "items": items})
         return self._send(_outcomes, "POST", path, body).results

@@ -101,7 +101,12 @@ class Lab:
         modes = {known.name: known.mode for known in self.layout.hosts}
         command = ["agent", "--server", self.layout.server_url, "--uplink", layout.UPLINK]
         command += ["--name", host, "--mode", modes[host]]
-        command += ["--pin-path", str(self.pins(host)), "--namespace-prefix", self.layout.netns(host)]
+        command += [
+            "--pin-path",
+            str(self.pins(host)),
+            "--namespace-prefix",
+            self.layout.netns(host),
+        ]
         self._start(f"agent-{host}", host, command)
 
     def stop_agent(self, host: str, with_signal: signal.Signals = signal.SIGKILL) -> None:
@@ -122,14 +127,15 @@ class Lab:
         with self.client() as client:
             return list(client.list(registry.KINDS[kind]))
 
-    def apply(self, text: str) -> list[rest.Outcome]:
+    def apply(self, text: str) -> Sequence[rest.Outcome]:
         """Applies a manifest: whole or not at all."""
         with self.client() as client:
             return client.apply(manifest.parse(text))
 
-    def delete(self, *keys: resources.Key) -> None:
+    def delete(self, text: str) -> Sequence[rest.Outcome]:
+        """Deletes what a manifest names: whole or not at all."""
         with self.client() as client:
-            client.delete(keys)
+            return client.delete(manifest.parse(text))
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
         """Returns when every resource is Ready; else raises LabError, naming those that aren't."""

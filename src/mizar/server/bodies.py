@@ -12,7 +12,7 @@ from starlette import requests
 from mizar.model import manifest, resources
 from mizar.server import problems
 
-BODY_BYTES_MAX: Final = 4 << 20
+BODY_BYTES_MAX: Final = 4 << 20  # bytes of one request
 INLINE_BYTES_MAX: Final = 16 << 10
 JSON: Final = "application/json"
 YAML: Final = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -21,18 +21,15 @@ YAML: Final = ("application/yaml", "application/x-yaml", "text/yaml")
 async def resource(request: requests.Request, tenant: str) -> resources.Resource:
     """The one resource of a JSON body."""
     _check_type(request, (JSON,))
-    text = await _text(request)
-    try:
-        document = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise problems.RequestError("malformed", f"the body is not JSON: {error}") from None
-    return manifest.convert(document, tenant)
+    return manifest.convert(_decoded(await _text(request)), tenant)
 
 
 async def document(request: requests.Request, tenant: str) -> list[resources.Resource]:
     """The resources of a YAML or JSON body; a long one is read in a thread."""
     _check_type(request, (JSON, *YAML))
     text = await _text(request)
+    if _type(request) == JSON:
+        return manifest.convert_all([_decoded(text)], tenant)
     if len(text) <= INLINE_BYTES_MAX:
         return manifest.parse(text, tenant)
     return await asyncio.to_thread(manifest.parse, text, tenant)
@@ -73,8 +70,19 @@ def _term(term: str) -> Callable[[dict[str, str]], bool]:
     return lambda labels: term in labels
 
 
+def _decoded(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise problems.RequestError("malformed", f"the body is not JSON: {error}") from None
+
+
+def _type(request: requests.Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _check_type(request: requests.Request, allowed: tuple[str, ...]) -> None:
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = _type(request)
     if given not in allowed:
         raise problems.RequestError(
             "unsupported_media_type",

@@ -27,7 +27,7 @@ from mizar.store import port
 HOST_DEAD_S: Final = 10.0
 NOTE_AFTER_S: Final = 1.0
 REOPEN_AFTER_S: Final = 1.0
-STATUS_BATCH_MAX: Final = 1000
+STATUS_BATCH_MAX: Final = 1000  # phases written in one transaction
 
 _log = structlog.get_logger("mizar.server")
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from mizar.plan import entries
 
-RING_ENTRIES_MAX: Final = 8192
+RING_ENTRIES_MAX: Final = 8192  # entries kept for each host; one further behind gets a snapshot
 
 
 class Update(NamedTuple):

@@ -17,7 +17,7 @@ from mizar.server import controller, ledger
 
 HELLO_WAIT_S: Final = 5.0
 SEND_STALL_S: Final = 20.0
-UPDATE_ENTRIES_MAX: Final = 2000
+UPDATE_ENTRIES_MAX: Final = 2000  # entries in one frame to a host
 REFUSED: Final = 1008
 START_OVER: Final = 1012
 

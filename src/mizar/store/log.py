@@ -13,7 +13,7 @@ from typing import Final
 
 from mizar.store import port
 
-EVENTS_MAX: Final = 32_768
+EVENTS_MAX: Final = 32_768  # events kept for watches; one further behind starts over
 
 
 class Log:

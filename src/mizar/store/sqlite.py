@@ -21,7 +21,7 @@ from mizar.store import log, port
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x4D495A52
-GROUP_MAX: Final = 512
+GROUP_MAX: Final = 512  # transactions committed together
 LOCK_WAIT_S: Final = 1.0
 
 _SCHEMA: Final = f"""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from mizar.cli import failures, scope
+from mizar.cli import failures, printing, scope
 
 NEXT: Final = """
 The lab stays up. To go on:
@@ -17,7 +17,7 @@ The lab stays up. To go on:
   mizar describe endpoint/{endpoint}
   mizar lab exec {endpoint} -- ping -c 3 {address}
   mizar lab exec {endpoint} -- bash
-  mizar lab status
+  mizar lab counters
   mizar lab down"""
 
 
@@ -28,7 +28,12 @@ def command() -> None:
 
 def _name(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
-        "--name", default="mizar", metavar="LAB", show_default=True, help="Which lab."
+        "--name",
+        envvar="MIZAR_LAB",
+        default="mizar",
+        metavar="LAB",
+        show_default=True,
+        help="Which lab (env MIZAR_LAB).",
     )(function)
 
 
@@ -112,6 +117,22 @@ def check(name: str, wait: bool) -> None:
         raise failures.Failure("not as it should be: see the lines above that say FAILED")
     neighbours = [one for one in known if one.vpc == known[0].vpc]
     click.echo(NEXT.format(endpoint=known[0].name, address=neighbours[-1].address))
+
+
+@command.command()
+@_name
+def counters(name: str) -> None:
+    """Print every host's packets by reason, those that have counted something."""
+    from mizar.datapath import counters as hosts
+    from mizar.lab import fleet
+
+    with _explained():
+        lab = fleet.opened(name)
+    known = [host.name for host in lab.layout.hosts]
+    found = [hosts.read(lab.pins(host)) for host in known]
+    rows = [[reason, *(str(one[reason].packets) for one in found)] for reason in found[0]]
+    table = printing.Table(["REASON", *(host.upper() for host in known)])
+    table.print([row for row in rows if set(row[1:]) != {"0"}])
 
 
 @command.command("exec", context_settings={"ignore_unknown_options": True})
