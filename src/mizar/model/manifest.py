@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +18,8 @@ import yaml
 from mizar.model import errors, registry, resources
 
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
+NESTING_MAX: Final = 32
+EXPANDED_MAX: Final = 16 << 20  # characters and nodes, aliases written out
 _SYSTEM: Final = ("uid", "created")
 _NAMES: Final = {str: "text", int: "a whole number", bool: "true or false"}
 
@@ -48,9 +50,14 @@ def parse(text: str, tenant: str = "") -> list[resources.Resource]:
     ``tenant`` is filled in where a tenanted resource names none. Raises
     `errors.Invalid` with every problem found, each naming document and field.
     """
+    return convert_all(_load(text), tenant)
+
+
+def convert_all(documents: Iterable[object], tenant: str = "") -> list[resources.Resource]:
+    """As `parse`, from documents that are plain data."""
     found: list[resources.Resource] = []
     problems: list[errors.Problem] = []
-    for where, document in _documents(text):
+    for where, document in _each(documents):
         try:
             found.append(convert(document, tenant, where))
         except errors.Invalid as refused:
@@ -77,17 +84,50 @@ def convert(document: object, tenant: str = "", where: str = "") -> resources.Re
     return _Conversion(document, tenant, where).resource()
 
 
-def _documents(text: str) -> Iterator[tuple[str, object]]:
-    """(``document N``, data) for each document, the items of lists one by one."""
+def _load(text: str) -> list[object]:
     try:
-        loaded = list(yaml.load_all(text, Loader=_Loader))
+        _check_cost(text)
+        return list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise errors.Invalid([_syntax(error)]) from None
     except (RecursionError, ValueError) as error:
         message = f"not valid YAML: {error}"
         remedy = "write plain mappings, lists and text"
         raise errors.Invalid([errors.Problem("manifest", "", message, remedy)]) from None
-    for number, document in enumerate(loaded, 1):
+
+
+def _check_cost(text: str) -> None:
+    """Refuses nesting that would overflow the loader's stack, and aliases that swell the text."""
+    opened: list[tuple[str | None, int]] = []
+    sizes: dict[str | None, int] = {}
+    size = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        began, anchor = size, getattr(event, "anchor", None)
+        size += 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append((anchor, began))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, began = opened.pop()
+            sizes[anchor] = size - began
+        elif isinstance(event, yaml.ScalarEvent):
+            size += len(event.value)
+            sizes[anchor] = size - began
+        elif isinstance(event, yaml.AliasEvent):
+            size += sizes.get(anchor, EXPANDED_MAX)
+        if len(opened) > NESTING_MAX or size > EXPANDED_MAX:
+            what = (
+                "nested too deeply"
+                if len(opened) > NESTING_MAX
+                else "too long, aliases written out"
+            )
+            raise yaml.MarkedYAMLError(
+                problem=what, problem_mark=typing.cast(yaml.Mark, event.start_mark)
+            )
+
+
+def _each(documents: Iterable[object]) -> Iterator[tuple[str, object]]:
+    """(``document N``, data) for each document, the items of lists one by one."""
+    for number, document in enumerate(documents, 1):
         where = f"document {number}"
         if isinstance(document, dict) and document.get("kind") == "List":
             items = document.get("items", [])
