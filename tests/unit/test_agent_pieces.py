@@ -1,0 +1,55 @@
+"""Small pure pieces of the agent: HINT's bytes, choice of mode, names."""
+
+import collections
+
+import pytest
+from scapy.contrib import geneve
+
+from mizar.agent import hints, plumbing, uplink
+from mizar.bpf import objects
+from mizar.datapath import tables
+
+HintEvent = collections.namedtuple("HintEvent", "endpoint origin generation identity vni")
+
+
+def test_a_hint_is_a_geneve_control_message():
+    endpoint, origin = tables.address_bytes("10.0.0.5"), tables.address_bytes("192.0.2.9")
+    event = HintEvent(endpoint, origin, generation=4, identity=3, vni=0x123456)
+    header = geneve.GENEVE(hints.datagram(event, "192.0.2.1"))
+    assert (header.version, header.oam, header.critical) == (0, 1, 0)
+    assert (header.vni, header.proto) == (0x123456, 0x6558)
+    [option] = header.options
+    assert (option.classid, option.type) == (hints.OPTION_CLASS, hints.OPTION_HINT)
+    body = objects.shipped("uplink").types.struct("hint_option").unpack(option.data)
+    assert body == (endpoint, tables.address_bytes("192.0.2.1"), 4, 3, 0)
+
+
+def test_the_hints_numbers_are_the_objects():
+    types = objects.shipped("uplink").types
+    assert types.enum("geneve_option_type")["OPTION_HINT"] == hints.OPTION_HINT
+    assert types.struct("hint_option").size == hints.HINT_BYTES
+    assert {"vni", "endpoint", "origin", "generation", "identity"} <= set(
+        types.struct("hint_event").fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("driver", "wanted", "mode"),
+    [
+        ("veth", "auto", "tcx"),
+        ("virtio_net", "auto", "tcx"),
+        ("tun", "auto", "tcx"),
+        ("mlx5_core", "auto", "xdp"),
+        ("8139too", "auto", "tcx"),
+        ("veth", "xdp", "xdp"),
+        ("mlx5_core", "tcx", "tcx"),
+    ],
+)
+def test_the_mode_follows_the_driver_unless_it_is_set(driver, wanted, mode):
+    assert uplink.mode_for(driver, wanted) == mode
+
+
+def test_interface_names_fit_and_differ():
+    names = {plumbing.interface_name(f"uid-{number}") for number in range(1000)}
+    assert len(names) == 1000
+    assert all(plumbing.INTERFACE.fullmatch(name) and len(name) < 16 for name in names)
