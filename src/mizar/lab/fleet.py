@@ -112,6 +112,10 @@ class Lab:
     def stop_agent(self, host: str, with_signal: signal.Signals = signal.SIGKILL) -> None:
         processes.stop(self.layout, f"agent-{host}", with_signal)
 
+    def runs(self, process: str) -> bool:
+        """Whether ``server`` or ``agent-HOST`` runs."""
+        return processes.alive(self.layout, process)
+
     def pins(self, host: str) -> Path:
         """The host's directory of pins."""
         return self.layout.pin_directory / host

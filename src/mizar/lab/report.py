@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 
 from mizar.lab import reachability
@@ -53,7 +54,7 @@ def _mark(cell: reachability.Cell) -> str:
 def _answers(vpcs: Sequence[str], cells: Sequence[reachability.Cell]) -> Iterator[str]:
     """Who said what its name was, for each address and VPC."""
     rows = [["", *vpcs]]
-    for address in dict.fromkeys(cell.address for cell in cells):
+    for address in sorted({cell.address for cell in cells}, key=socket.inet_aton):
         row = [address]
         for vpc in vpcs:
             here = [cell for cell in cells if cell.source.vpc == vpc and cell.address == address]

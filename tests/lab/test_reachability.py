@@ -1,0 +1,51 @@
+"""Who reaches whom in the example, and that nothing passes between VPCs."""
+
+import subprocess
+
+import labkit
+import pytest
+
+from mizar.lab import fleet, reachability, report
+
+
+@pytest.fixture(scope="module")
+def cells(lab: fleet.Lab) -> list[reachability.Cell]:
+    return reachability.check(lab.workloads())
+
+
+def test_every_endpoint_reaches_its_own_vpc_and_nothing_else(
+    cells: list[reachability.Cell],
+) -> None:
+    assert [cell for cell in cells if not cell.ok] == []
+    assert len([cell for cell in cells if cell.expected]) == 60
+    assert len([cell for cell in cells if not cell.expected]) == 12
+
+
+def test_an_address_is_another_machine_in_each_vpc(cells: list[reachability.Cell]) -> None:
+    answers = {(cell.source.vpc, cell.answered) for cell in cells if cell.address == "10.0.1.11"}
+    assert answers == {("blue/prod", "blue/web1"), ("green/prod", "green/web1")}
+
+
+def test_the_report_shows_each_kind_of_path(cells: list[reachability.Cell]) -> None:
+    text = "\n".join(report.lines(cells))
+    assert "60 of 60" in text
+    assert report.FAILED not in text.replace(report.LEGEND, "").replace("TCP", "")
+    rows = {tuple(line.split()[:3]): line.split()[3:] for line in text.splitlines()}
+    assert rows["web1", "10.0.1.11", "h1"][3:] in (
+        [report.SELF, report.SAME_HOST, report.SAME_NETWORK],
+        [report.SELF, report.SAME_NETWORK, report.SAME_NETWORK],
+    )
+
+
+def test_packets_to_an_address_of_another_vpc_never_get_there(lab: fleet.Lab) -> None:
+    before = received_packets(lab, "green/web9")
+    assert not labkit.ping(lab, "blue/web1", "10.0.1.99")
+    assert received_packets(lab, "green/web9") == before
+    assert labkit.ping(lab, "green/web1", "10.0.1.99")
+    assert received_packets(lab, "green/web9") > before
+
+
+def received_packets(lab: fleet.Lab, endpoint: str) -> int:
+    command = ["ip", "netns", "exec", lab.netns(endpoint), "cat", "/sys/class/net/eth0/statistics"]
+    command[-1] += "/rx_packets"
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
