@@ -200,12 +200,17 @@ class Host:
             counters.update(index, [(0, 0)] * len(counters.lookup(index)))
 
 
+def built(*names: str) -> list[objects.ObjectSpec]:
+    """The objects, as the sources are now."""
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, root / "bpf" / "build.py"], check=True, capture_output=True)
+    return [objects.shipped(name) for name in names]
+
+
 @contextlib.contextmanager
 def loaded_host() -> Iterator[Host]:
     """The built programs in the kernel, and a namespace to run them in; removed afterwards."""
-    root = Path(__file__).resolve().parents[2]
-    subprocess.run([sys.executable, root / "bpf" / "build.py"], check=True, capture_output=True)
-    specs = [objects.shipped(name) for name in ("endpoint", "uplink")]
+    specs = built("endpoint", "uplink")
     small = {"switch_endpoints": 1024, "locations": 1024, "hint_times": 1024}
     with objects.load(specs, max_entries=small) as loaded, namespace() as (netns, uplink):
         yield Host(loaded, specs[1].types, netns, uplink)

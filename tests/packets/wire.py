@@ -48,8 +48,9 @@ class Wire:
         self.mode = mode
         self.hosts: dict[int, Host] = {}
         self.prefix = f"mizar-wire-{os.getpid()}-{mode}"
-        specs = objects.shipped("uplink").types.enum("reason")
-        self._names = {number: name.removeprefix("REASON_") for name, number in specs.items()}
+        self.specs = backplane.built("endpoint", "uplink", "pass")
+        reasons = self.specs[1].types.enum("reason")
+        self._names = {number: name.removeprefix("REASON_") for name, number in reasons.items()}
 
     def endpoint(self, address: str) -> str:
         return f"{self.prefix}-e{address.rpartition('.')[2]}"
@@ -149,8 +150,7 @@ def add_host(
     ):
         run(netns, command)
     run(underlay, f"ip link set p{number} master middle up")
-    specs = [objects.shipped(name) for name in ("endpoint", "uplink", "pass")]
-    loaded = objects.load(specs, max_entries={"switch_endpoints": 64, "locations": 64})
+    loaded = objects.load(wire.specs, max_entries={"switch_endpoints": 64, "locations": 64})
     stack.callback(loaded.close)
     host = Host(number, netns, loaded, [])
     stack.callback(lambda: [link.close() for link in host.attached])
