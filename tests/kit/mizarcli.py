@@ -1,4 +1,4 @@
-"""The `mizar` command against a server that `mizar server` started, on a Unix socket."""
+"""The `mizar` command against a server that `mizar server` started, on a Unix socket and on TCP."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ class Server:
         self.directory = directory
         self.socket = f"{directory}/server.sock"
         self.address = f"unix:{self.socket}"
+        self.url = f"http://127.0.0.1:{serverkit.free_port()}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
         command = [MIZAR, "server", "--underlay", "192.0.2.0/24", "--listen", self.address]
+        command += ["--listen", self.url.removeprefix("http://")]
         command += ["--store", f"{self.directory}/server.db"]
         with open(f"{self.directory}/server.log", "ab") as log:
             self.process = subprocess.Popen(command, stderr=log)
