@@ -55,12 +55,13 @@ class Server:
         return result.stdout
 
     def popen(self, *words: str) -> subprocess.Popen[str]:
-        """The command in a process of its own."""
+        """The command in a process of its own, which heeds SIGINT even in a background job."""
         return subprocess.Popen(
             [MIZAR, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env={**os.environ, "MIZAR_SERVER": self.address},
         )
 

@@ -11,13 +11,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import click
 import mizarcli
 import pytest
 import serverkit
 import yaml
 from click import testing
 
-from mizar.cli import main
+from mizar.cli import failures, main, scope
 
 SHOP = """\
 kind: Tenant
@@ -256,6 +257,23 @@ def test_no_server_is_exit_code_3_with_what_to_do() -> None:
         assert "is the server running? start it with mizar server, or set MIZAR_SERVER" in (
             result.stderr
         )
+
+
+def test_a_bug_is_told_in_one_line_and_in_full_on_request() -> None:
+    @click.command()
+    @scope.options
+    @click.pass_context
+    def broken(ctx: click.Context) -> None:
+        with failures.told(ctx):
+            raise ZeroDivisionError("by nothing\nat all")
+
+    result = testing.CliRunner().invoke(broken, [])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: unexpected: ZeroDivisionError: by nothing; "
+        "this is a bug: run again with --debug and report it\n"
+    )
+    assert isinstance(testing.CliRunner().invoke(broken, ["--debug"]).exception, ZeroDivisionError)
 
 
 def test_help_needs_no_server_and_knows_every_command() -> None:
