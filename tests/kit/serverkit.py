@@ -18,12 +18,14 @@ import websockets
 from mizar.plan import entries, stream
 
 WAIT_S = 10.0
+HOST_DEAD_S = 1.0
+RING_ENTRIES_MAX = 2000
 
 
 class Server:
     """`mizar.server.main.run` in a process of its own; ``directory`` holds store and socket."""
 
-    def __init__(self, directory, underlay=("192.0.2.0/24",), host_dead_s=1.0, tcp=False):
+    def __init__(self, directory, underlay=("192.0.2.0/24",), tcp=False):
         self.directory = directory
         self.socket = f"{directory}/server.sock"
         listen = [f"unix:{self.socket}"]
@@ -32,8 +34,8 @@ class Server:
             listen.append(f"127.0.0.1:{port}")
             self.url = f"http://127.0.0.1:{port}"
         self.code = (
-            "from mizar.server import controller, main\n"
-            f"controller.HOST_DEAD_S = {host_dead_s}\n"
+            "from mizar.server import controller, feed, main\n"
+            f"controller.HOST_DEAD_S, feed.RING_ENTRIES_MAX = {HOST_DEAD_S}, {RING_ENTRIES_MAX}\n"
             f"main.run({listen!r}, '{directory}/server.db', {list(underlay)!r})\n"
         )
         self.process = None
@@ -98,7 +100,7 @@ def shop(endpoints=(), hosts=(), **network):
     return [
         resource("Tenant", "acme"),
         resource("VPC", "prod", "acme", cidrs=["10.0.0.0/16"]),
-        resource("Network", "web", "acme", vpc="prod", cidrs=["10.0.0.0/22"], **network),
+        resource("Network", "web", "acme", **{"vpc": "prod", "cidrs": ["10.0.0.0/22"]} | network),
         *(endpoint(name, host) for name, host in zip(endpoints, hosts, strict=True)),
     ]
 
@@ -120,6 +122,7 @@ class Agent:
 
     def __init__(self, server, name, address="", mute=False, failures=()):
         self.server = server
+        self.path = f"ws://mizar/v1/hosts/{name}/stream"
         self.hello = stream.Hello(
             host=name,
             address=address or f"192.0.2.{sum(name.encode()) % 250 + 1}",
@@ -138,8 +141,7 @@ class Agent:
         self._reader = None
 
     async def connect(self):
-        path = f"ws://mizar/v1/hosts/{self.hello.host}/stream"
-        self.socket = await websockets.unix_connect(self.server.socket, path, max_size=1 << 20)
+        self.socket = await websockets.unix_connect(self.server.socket, self.path)
         await self.send(self.hello)
         self._reader = asyncio.create_task(self._read())
         return self
@@ -150,6 +152,15 @@ class Agent:
             self._reader.cancel()
             await self.socket.close()
             self.socket.transport.abort()
+
+    def pause(self):
+        """Takes nothing more from the socket."""
+        self._reader.cancel()
+        self.socket.transport.pause_reading()
+
+    def resume(self):
+        self.socket.transport.resume_reading()
+        self._reader = asyncio.create_task(self._read())
 
     async def send(self, message):
         await self.socket.send(msgspec.msgpack.encode(message))

@@ -1,9 +1,14 @@
 """From a manifest to Ready over real sockets: hosts that join, acknowledge, fail, go and return."""
 
 import asyncio
+import signal
 
+import httpx
+import msgspec
 import pytest
 import serverkit
+
+from mizar.plan import entries, stream
 
 ACME = "tenants/acme"
 
@@ -52,5 +57,263 @@ def test_a_manifest_becomes_entries_on_hosts_and_is_ready_once_acknowledged(serv
         assert [entry.name for entry in h1.table("endpoints")] == ["a"]
         assert [entry.name for entry in h2.table("endpoints")] == ["b"]
         assert len(h1.table("switch_endpoints")) == 2
+
+    run(body, server)
+
+
+def test_ready_waits_for_every_live_host_that_needs_the_resource(server, client):
+    async def body(agents):
+        _, h2 = await agents.join("h1", "h2")
+        await apply(client, *serverkit.shop())
+        await ready(client, f"{ACME}/networks/web")
+        h2.mute = True
+        await apply(client, serverkit.endpoint("a", "h1"))
+        await serverkit.eventually(
+            lambda: serverkit.message(client, f"{ACME}/endpoints/a") == "waiting for host h2"
+        )
+        assert serverkit.phase(client, f"{ACME}/endpoints/a") == "Pending"
+        await h2.ack()
+        await ready(client, f"{ACME}/endpoints/a")
+        assert not serverkit.message(client, f"{ACME}/endpoints/a")
+
+    run(body, server)
+
+
+def test_an_endpoint_on_a_host_without_agent_waits_and_says_for_whom(server, client):
+    async def body(agents):
+        await agents.join("h1")
+        await apply(client, serverkit.resource("Host", "h2", address="192.0.2.9"))
+        await apply(client, *serverkit.shop(["a"], ["h2"]))
+        path = f"{ACME}/endpoints/a"
+        await serverkit.eventually(
+            lambda: "host h2 (not connected)" in serverkit.message(client, path)
+        )
+        await agents.join("h2", address="192.0.2.9")
+        await ready(client, path)
+
+    run(body, server)
+
+
+def test_a_dead_holder_blocks_nobody_and_the_host_says_so(server, client):
+    async def body(agents):
+        _, h2 = await agents.join("h1", "h2")
+        await apply(client, *serverkit.shop())
+        await ready(client, f"{ACME}/networks/web", "hosts/h2")
+        h2.mute = True
+        await apply(client, serverkit.endpoint("a", "h1"))
+        await h2.disconnect()
+        path = f"{ACME}/endpoints/a"
+        await serverkit.eventually(
+            lambda: serverkit.message(client, "hosts/h2") == "agent not connected"
+        )
+        assert serverkit.phase(client, path) == "Pending"
+        await ready(client, path)
+        assert serverkit.phase(client, "hosts/h2") == "Pending"
+        h2.mute = False
+        await h2.connect()
+        await ready(client, "hosts/h2")
+        assert {entry.address for entry in h2.table("switch_endpoints")} == {"10.0.0.2"}
+
+    run(body, server)
+
+
+def test_a_failure_is_told_and_taken_back(server, client):
+    async def body(agents):
+        h1 = await agents.join("h1")
+        await apply(client, *serverkit.shop(["a"], ["h1"]))
+        path = f"{ACME}/endpoints/a"
+        await ready(client, path)
+        (entry,) = h1.table("endpoints")
+        h1.failures = [stream.Failure(entries.key_of(entry), "no such namespace")]
+        await h1.ack()
+        await serverkit.eventually(lambda: serverkit.phase(client, path) == "Failed")
+        assert serverkit.message(client, path) == "host h1: no such namespace"
+        h1.failures = []
+        await h1.ack()
+        await ready(client, path)
+
+    run(body, server)
+
+
+def test_deleting_takes_the_entries_from_the_hosts(server, client):
+    async def body(agents):
+        h1 = await agents.join("h1")
+        await apply(client, *serverkit.shop(["a"], ["h1"]))
+        await ready(client, f"{ACME}/endpoints/a")
+        refused = client.delete("/v1/hosts/h1")
+        assert refused.status_code == 409
+        assert "stop mizar agent" in refused.json()["error"]["message"]
+        items = serverkit.shop(["a"], ["h1"])
+        answer = client.post("/v1/delete", json={"kind": "List", "items": items})
+        assert [one["action"] for one in answer.json()["results"]] == ["deleted"] * 4
+        await serverkit.eventually(lambda: set(h1.entries) == {("host", "h1", "")})
+        assert client.get(f"/v1/{ACME}/endpoints/a").status_code == 404
+
+    run(body, server)
+
+
+def test_an_agent_resumes_with_deltas_and_after_a_restart_gets_a_snapshot(server, client):
+    async def body(agents):
+        h1 = await agents.join("h1")
+        await apply(client, *serverkit.shop())
+        await ready(client, f"{ACME}/networks/web", "hosts/h1")
+        await h1.disconnect()
+        await apply(client, serverkit.endpoint("a", "h1"))
+        h1.updates.clear()
+        await h1.connect()
+        await ready(client, f"{ACME}/endpoints/a")
+        assert not any(update.snapshot for update in h1.updates)
+        before = dict(h1.entries)
+        await h1.disconnect()
+        assert server.stop(signal.SIGKILL) < 2
+        server.start()
+        h1.updates.clear()
+        await h1.connect()
+        await serverkit.eventually(lambda: h1.updates)
+        assert h1.updates[0].snapshot
+        await ready(client, "hosts/h1")
+        assert h1.entries == before
+
+    run(body, server)
+
+
+def test_after_a_restart_ready_stays_ready_and_pending_goes_on(server, client):
+    async def body(agents):
+        h1, h2 = await agents.join("h1", "h2")
+        await apply(client, *serverkit.shop(["a"], ["h1"]))
+        await ready(client, f"{ACME}/endpoints/a", "hosts/h1", "hosts/h2")
+        h1.mute = True
+        await apply(client, serverkit.endpoint("b", "h1"))
+        for agent in (h1, h2):
+            await agent.disconnect()
+        server.stop(signal.SIGKILL)
+        revision = server.start() and client.get("/v1/endpoints").json()["revision"]
+        for agent in (h1, h2):
+            await agent.connect()
+        await serverkit.eventually(lambda: h1.updates[-1].snapshot)
+        assert serverkit.phase(client, f"{ACME}/endpoints/a") == "Ready"
+        assert serverkit.phase(client, f"{ACME}/endpoints/b") == "Pending"
+        await h1.ack()
+        await ready(client, f"{ACME}/endpoints/b")
+        with serverkit.watching(client, f"/v1/endpoints?watch=true&revision={revision}") as lines:
+            told = next(lines), next(lines)
+        names = [line["object"]["metadata"]["name"] for line in told if line["type"] == "put"]
+        assert set(names) == {"b"}
+
+    run(body, server)
+
+
+def test_a_host_that_joins_gets_its_part_and_turns_nothing_pending(server, client):
+    async def body(agents):
+        await agents.join("h1", "h2")
+        await apply(client, *serverkit.shop(["a"], ["h1"]))
+        paths = [f"{ACME}/endpoints/a", f"{ACME}/networks/web", f"{ACME}/vpcs/prod"]
+        await ready(client, *paths)
+        before = [client.get(f"/v1/{path}").json() for path in paths]
+        h3 = await agents.join("h3")
+        await ready(client, "hosts/h3")
+        assert [client.get(f"/v1/{path}").json() for path in paths] == before
+        assert set(h3.entries) == {("host", "h3", "")}
+
+    run(body, server)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"address": "198.51.100.1"}, "192.0.2.0/24"),
+        ({"protocol": 99}, "run the same version"),
+        ({"host": "other"}, "must be a Hello of host h9"),
+    ],
+)
+def test_an_agent_that_does_not_fit_is_refused_with_the_reason(server, client, change, reason):
+    async def body(agents):
+        agent = serverkit.Agent(server, "h9")
+        agent.hello = msgspec.structs.replace(agent.hello, **change)
+        await agent.connect()
+        await serverkit.eventually(lambda: agent.refusal)
+        await agent.disconnect()
+        assert reason in agent.refusal
+        assert client.get("/v1/hosts").json()["items"] == []
+
+    run(body, server)
+
+
+def test_a_second_agent_of_a_name_is_refused_while_the_first_is_live(server, client):
+    async def body(agents):
+        await agents.join("h1", address="192.0.2.1")
+        await ready(client, "hosts/h1")
+        other = await agents.join("h1", address="192.0.2.2")
+        await serverkit.eventually(lambda: other.refusal)
+        assert "is live with address 192.0.2.1" in other.refusal
+        again = await agents.join("h1", address="192.0.2.1")
+        await serverkit.eventually(lambda: again.updates)
+        assert not again.refusal
+
+    run(body, server)
+
+
+def test_a_slow_agent_gets_a_snapshot_and_the_server_keeps_no_queue_for_it(server, client):
+    async def body(agents):
+        _, slow = await agents.join("h1", "slow")
+        await apply(client, *serverkit.shop(cidrs=["10.0.0.0/17"]))
+        await ready(client, f"{ACME}/networks/web")
+        slow.pause()
+        names = [f"e{n}" for n in range(600)]
+        for _ in range(10):
+            await apply(client, *(serverkit.endpoint(name, "h1") for name in names))
+            items = [serverkit.endpoint(name) for name in names]
+            answer = await asyncio.to_thread(
+                client.post, "/v1/delete", json={"kind": "List", "items": items}
+            )
+            assert answer.status_code == 200
+        slow.updates.clear()
+        slow.resume()
+        await apply(client, serverkit.endpoint("last", "h1"))
+        await ready(client, f"{ACME}/endpoints/last")
+        assert any(update.snapshot for update in slow.updates)
+        assert len(slow.table("switch_endpoints")) == 1
+
+    run(body, server)
+
+
+def test_many_creates_at_once_share_commits_and_all_become_ready(server, client):
+    async def body(agents):
+        await agents.join("h1", "h2")
+        await apply(client, *serverkit.shop())
+        transport = httpx.AsyncHTTPTransport(uds=server.socket)
+        async with httpx.AsyncClient(transport=transport, base_url="http://mizar") as many:
+            posts = [
+                many.post(f"/v1/{ACME}/endpoints", json=serverkit.endpoint(f"e{n}"))
+                for n in range(200)
+            ]
+            answers = await asyncio.gather(*posts)
+        assert {answer.status_code for answer in answers} == {201}
+        addresses = {answer.json()["status"]["addresses"][0] for answer in answers}
+        assert len(addresses) == 200
+        await ready(client, *(f"{ACME}/endpoints/e{n}" for n in range(200)))
+
+    run(body, server)
+
+
+def test_watches_show_what_is_there_then_changes_and_end_with_the_server(server, client):
+    async def body(agents):
+        await agents.join("h1")
+        labelled = serverkit.endpoint("a", "h1")
+        labelled["metadata"]["labels"] = {"tier": "web"}
+        await apply(client, *serverkit.shop(), labelled, serverkit.endpoint("b", "h1"))
+        await ready(client, f"{ACME}/endpoints/a", f"{ACME}/endpoints/b")
+        path = f"/v1/{ACME}/endpoints?watch=true&labelSelector=tier=web"
+        with server.client() as other, serverkit.watching(other, path) as lines:
+            first = [next(lines), next(lines)]
+            assert [line["type"] for line in first] == ["put", "synced"]
+            assert first[0]["object"]["metadata"]["name"] == "a"
+            labelled["metadata"]["labels"] = {}
+            await apply(client, labelled)
+            gone = await asyncio.to_thread(next, lines)
+            assert (gone["type"], gone["object"]["metadata"]["name"]) == ("delete", "a")
+            took = await asyncio.to_thread(server.stop)
+            assert took < 2
+            assert list(lines) == []
 
     run(body, server)

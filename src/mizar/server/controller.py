@@ -35,13 +35,10 @@ _log = structlog.get_logger("mizar.server")
 class Controller:
     """Made by `start`. ``epoch`` names this life: it changes when the ledger is opened anew."""
 
-    def __init__(
-        self, store: port.Store, underlay: Sequence[str], host_dead_s: float = HOST_DEAD_S
-    ) -> None:
+    def __init__(self, store: port.Store, underlay: Sequence[str]) -> None:
         self.store = store
         self.underlay = list(underlay)
         self.feeds: dict[str, feed.Feed] = {}
-        self._host_dead_s = host_dead_s
         self._loop = asyncio.get_running_loop()
         self._deaths: dict[str, asyncio.TimerHandle] = {}
         self._pending: deque[tuple[float, resources.Key]] = deque()
@@ -163,12 +160,12 @@ class Controller:
         """Counts the host as dead when its agent isn't back in time."""
         if timer := self._deaths.pop(host, None):
             timer.cancel()
-        self._deaths[host] = self._loop.call_later(self._host_dead_s, self._bury, host)
+        self._deaths[host] = self._loop.call_later(HOST_DEAD_S, self._bury, host)
 
     def _bury(self, host: str) -> None:
         del self._deaths[host]
         if host in self.feeds:
-            _log.warning("host is dead", host=host, silent_s=self._host_dead_s)
+            _log.warning("host is dead", host=host, silent_s=HOST_DEAD_S)
             self.readiness.dead(host)
             self.readiness.disconnected(host)
             self._news.set()
