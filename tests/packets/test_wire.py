@@ -105,13 +105,17 @@ def test_workloads_own_tunnel_goes_through_ours(hosts: wire.Wire) -> None:
         hosts.run(here, "ip link set own mtu 1300 up")
     before = hosts.counters(1)["ENCAPSULATION_FAILED"][0]
     answers = hosts.ping(A, "172.16.0.2")
+    transfer(hosts, A, B, to="172.16.0.2", size="2M")
     for here in (A, B):
         hosts.run(here, "ip link delete own")
     assert (answers, hosts.counters(1)["ENCAPSULATION_FAILED"][0]) == (3, before)
 
 
-def transfer(hosts: wire.Wire, source: str, destination: str, timeout: float = 20) -> None:
-    """64 MB by TCP."""
+def transfer(
+    hosts: wire.Wire, source: str, destination: str, *,
+    to: str = "", size: str = "64M", timeout: float = 20,
+) -> None:
+    """That much by TCP, to one of the destination's addresses."""
     client, server = (
         ["nsenter", f"--net=/run/netns/{hosts.endpoint(address)}", "iperf3"]
         for address in (source, destination)
@@ -119,7 +123,7 @@ def transfer(hosts: wire.Wire, source: str, destination: str, timeout: float = 2
     with subprocess.Popen([*server, "-s", "-1"], stdout=subprocess.DEVNULL) as serving:
         try:
             time.sleep(0.3)
-            words = [*client, "-c", destination, "-n", "64M"]
+            words = [*client, "-c", to or destination, "-n", size]
             subprocess.run(words, check=True, timeout=timeout, stdout=subprocess.DEVNULL)
         finally:
             serving.kill()

@@ -25,6 +25,7 @@ NETWORKS = {"10.0.0": 3, "10.0.1": 2}
 
 PLACES = {"10.0.0.11": 1, "10.0.0.12": 2, "10.0.1.21": 1, "10.0.1.23": 3}
 SIOCETHTOOL, ETHTOOL_SGRO = 0x8946, 0x2C
+TUNNEL_OFFLOADS = ("tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation")
 ENDPOINT_MTU = backplane.ENDPOINT_MTU
 
 
@@ -195,6 +196,8 @@ def add_endpoint(wire: Wire, host: Host, address: str, made: list[str]) -> None:
         program = host.loaded.programs["endpoint"]
         host.attached.append(links.attach_tcx(program, ifindex, links.INGRESS))
     with namespaces.entered(netns):
+        # A tunnel's packet of many segments, tunnelled again, could never be cut.
+        ethtool.features_off("eth0", TUNNEL_OFFLOADS)
         mac = backplane.mac(hardware_address("eth0"))
     sizes = f"mtu {ENDPOINT_MTU} gso_max_size 64000 gro_max_size 64000"
     run(netns, f"ip address add {address}/24 dev eth0")
