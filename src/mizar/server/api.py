@@ -52,13 +52,12 @@ class _Documents:
         self._controller = served
 
     async def apply(self, request: requests.Request) -> responses.Response:
-        found = await bodies.document(request, request.query_params.get("tenant", ""))
-        return await self._run(request, [admission.Request("apply", one) for one in found])
+        return await self._run(request, lambda one: admission.Request("apply", one))
 
     async def delete(self, request: requests.Request) -> responses.Response:
-        found = await bodies.document(request, request.query_params.get("tenant", ""))
-        keys = [resources.key_of(one) for one in found]
-        return await self._run(request, [admission.Request("delete", key=key) for key in keys])
+        return await self._run(
+            request, lambda one: admission.Request("delete", key=resources.key_of(one))
+        )
 
     async def healthz(self, _: requests.Request) -> responses.Response:
         revision = self._controller.store.revision
@@ -66,9 +65,14 @@ class _Documents:
         return _json(answers.HealthBody("ok", mizar.__version__, revision, self._controller.epoch))
 
     async def _run(
-        self, request: requests.Request, wishes: list[admission.Request]
+        self,
+        request: requests.Request,
+        wish: Callable[[resources.Resource], admission.Request],
     ) -> responses.Response:
-        if dry_run := bodies.flag(request, "dryRun"):
+        dry_run = bodies.flag(request, "dryRun")
+        found = await bodies.document(request, request.query_params.get("tenant", ""))
+        wishes = [wish(one) for one in found]
+        if dry_run:
             results = self._controller.decide(wishes).results
         else:
             results = await self._controller.submit(wishes)

@@ -1,0 +1,78 @@
+"""What happens when the store fails under the server: nothing half done, and it goes on."""
+
+import asyncio
+
+import pytest
+import serverkit
+
+from mizar.model import admission, resources
+from mizar.server import controller, ledger
+from mizar.store import port, sqlite
+
+
+class Faulty(sqlite.SqliteStore):
+    """SQLite whose disk fails for the transactions asked of it while ``broken``."""
+
+    broken = False
+
+    def transact(self, compares, writes):
+        if not self.broken:
+            return super().transact(compares, writes)
+        failed = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(
+            0.01, failed.set_exception, port.StoreError("no space left on device")
+        )
+        return failed
+
+
+def create(name):
+    tenant = resources.Tenant(metadata=resources.Metadata(name=name))
+    return [admission.Request("create", tenant)]
+
+
+def names(served):
+    return [tenant.metadata.name for tenant in served.ledger.state.list("Tenant")]
+
+
+async def serve(tmp_path):
+    store = Faulty(str(tmp_path / "store"))
+    served = controller.Controller(store, [])
+    await served.start()
+    return store, served
+
+
+def test_a_failing_store_fails_what_was_under_way_and_the_server_goes_on(tmp_path):
+    async def body():
+        store, served = await serve(tmp_path)
+        await served.submit(create("before"))
+        store.broken = True
+        first = asyncio.create_task(served.submit(create("failed")))
+        await asyncio.sleep(0)
+        store.broken = False
+        behind = asyncio.create_task(served.submit(create("behind")))
+        for task in (first, behind):
+            with pytest.raises(ledger.UnavailableError):
+                await task
+        with pytest.raises(ledger.UnavailableError):
+            served.decide(create("soon"))
+        epoch = served.epoch
+        await serverkit.eventually(lambda: served.epoch != epoch)
+        assert names(served) == ["before"]
+        await served.submit(create("failed"))
+        await served.stop()
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_another_writer_on_the_store_is_noticed_before_anything_is_lost(tmp_path):
+    async def body():
+        store, served = await serve(tmp_path)
+        await served.submit(create("mine"))
+        await store.transact([], [port.Write("fence", b"")])
+        with pytest.raises(ledger.UnavailableError):
+            await served.submit(create("late"))
+        await served.stop()
+        await store.close()
+
+    asyncio.run(body())
