@@ -6,6 +6,7 @@ Nothing is judged here: no figure makes a benchmark fail.
 """
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -62,7 +63,9 @@ def line(
 
 
 def quantile(values: Sequence[float], fraction: float) -> float:
-    """The sample below or at which `fraction` of the values lie (nearest rank)."""
+    """The sample at or below which `fraction` of the values lie (nearest rank); NaN without any."""
+    if not values:
+        return math.nan
     ranked = sorted(values)
     rank = -(-fraction * len(ranked) // 1)
     return ranked[max(0, int(rank) - 1)]
