@@ -101,7 +101,8 @@ def _agent(
 ) -> host.Host:
     endpoint_mtu = wire.mtu - tables.TUNNEL_OVERHEAD
     plumber = plumbing.Plumbing(path.pins, path.attachments, prefix, endpoint_mtu)
-    return host.Host(name, wire, mode, path, sync.Sync(mirror.Mirror(path.maps), plumber))
+    desired = sync.Sync(mirror.Mirror(path.maps), plumber)
+    return host.Host(name, wire, mode, path, desired)
 
 
 async def _until_signalled(agent: host.Host, server: str) -> None:

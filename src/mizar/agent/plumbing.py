@@ -9,6 +9,7 @@ are not its business (`mizar.agent.sync`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import ipaddress
 import os
@@ -52,6 +53,10 @@ class Plumbing:
         self._mtu = endpoint_mtu
         self._route = netlink.Route()
         self._own = set(pinned.own_namespaces())
+
+    def close(self) -> None:
+        """Gives up the netlink socket; interfaces stay."""
+        self._route.close()
 
     def namespace_of(self, entry: entries.EndpointEntry) -> str:
         """The name of the network namespace that the workload's end goes to."""
@@ -128,7 +133,9 @@ class Plumbing:
         pair = netlink.veth(host, peer, fd, self._mtu, TX_QUEUE_PACKETS, GSO_MAX_BYTES)
         try:
             self._route.ask(pair)
-        except FileExistsError:
+        except netlink.NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
             raise PlumbingError(
                 f"namespace {self.namespace_of(entry)} has an interface {entry.interface} already; "
                 "remove it, or declare another interface"

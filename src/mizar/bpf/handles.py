@@ -38,9 +38,17 @@ class Handle:
         self.close()
 
 
-def get(path: Path | str) -> int:
-    """The file descriptor of a pinned object; FileNotFoundError's errno (2) if nothing is there."""
+def get(path: Path | str, kind: str) -> int:
+    """The file descriptor of a pinned object of a kind: bpf-map, bpf-prog or bpf-link.
+
+    BpfError's errno is ENOENT if nothing is there; LayoutError if it is something else.
+    """
     fd: int = libbpf.library().bpf_obj_get(os.fsencode(path))
     if fd < 0:
         raise errors.BpfError(-fd, f"open pin {path}")
+    found = os.readlink(f"/proc/self/fd/{fd}").removeprefix("anon_inode:")
+    found = found.replace("_", "-")  # older kernels say bpf_link
+    if found != kind:
+        os.close(fd)
+        raise errors.LayoutError(f"pin {path} is a {found}, not a {kind}")
     return fd

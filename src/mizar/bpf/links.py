@@ -145,7 +145,7 @@ def attach_cls(program: programs.Program, ifindex: int, direction: Direction) ->
 
 def open(path: Path | str) -> Link:
     """A pinned link; BpfError with errno ENOENT if it isn't there."""
-    return Link(handles.get(path), f"link {path}")
+    return Link(handles.get(path, "bpf-link"), f"link {path}")
 
 
 def tcx_supported() -> bool:

@@ -210,7 +210,7 @@ class _Batch(NamedTuple):
 
 def open(path: Path | str, spec: MapSpec) -> Map:
     """A pinned map; LayoutError if it isn't laid out as spec says, BpfError if it isn't there."""
-    fd = handles.get(path)
+    fd = handles.get(path, "bpf-map")
     try:
         return Map(fd, spec)
     except BaseException:

@@ -210,6 +210,6 @@ class Program(handles.Handle):
 
 def open(path: Path | str) -> Program:
     """A pinned program; BpfError with errno ENOENT if it isn't there."""
-    fd = handles.get(path)
+    fd = handles.get(path, "bpf-prog")
     info: libbpf.ProgramInfo = libbpf.info(fd, libbpf.ProgramInfo(), f"program at {path}")
     return Program(fd, info.name.decode(), info.type)

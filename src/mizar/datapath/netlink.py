@@ -7,6 +7,7 @@ go in one system call. Why no library: docs/adr/0005-raw-netlink.md. A
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -44,6 +45,9 @@ DOOMED_GROUP = 0x4D5A00FF
 
 class NetlinkError(OSError):
     """A refused request; the message holds the kernel's own explanation when it gives one."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class Link(NamedTuple):
@@ -229,7 +233,7 @@ class Route:
             if kind == RTM_NEWLINK:
                 return _parse_link(body)
             error = _refusal(flags, body)
-            if error and error.errno != 19:
+            if error and error.errno != errno.ENODEV:
                 raise error
         return None
 
@@ -255,7 +259,7 @@ class Route:
                 )
                 marked.append(index)
             except NetlinkError as error:
-                if error.errno != 19:
+                if error.errno != errno.ENODEV:
                     raise
         if marked:
             self.ask(Message(RTM_DELLINK, 0, _ifinfo() + attribute(IFLA_GROUP, DOOMED_GROUP)))

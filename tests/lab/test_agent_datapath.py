@@ -1,0 +1,305 @@
+"""The data path of a host in the kernel: pins adopted, damaged, upgraded; both attachments."""
+
+import os
+import subprocess
+import time
+
+import agents
+import pytest
+
+from mizar.agent import mirror, plumbing, sync
+from mizar.bpf import errors, links, maps
+from mizar.datapath import attachments, counters, host, namespaces, netlink, pins, tables
+
+MTU = 1500
+LINK_RELEASE_S = 0.5  # the kernel detaches an unpinned link a little later
+
+
+class Machine:
+    """A host in its own namespace, with an uplink that leads nowhere, and no agent process."""
+
+    def __init__(self, name, root):
+        self.name, self.root = name, root
+        agents.command("ip", "link", "add", "wire0", "type", "veth", "peer", "name", "far0")
+        for end in ("wire0", "far0"):
+            agents.command("ip", "link", "set", end, "up")
+        with netlink.Route() as route:
+            self.uplink = route.link("wire0").number
+        self.path = None
+
+    def start(self, mode="tcx", tcx=True):
+        """What an agent's start does."""
+        self.close()
+        self.path = host.prepare(self.root, tcx)
+        self.path.configure("192.0.2.1", self.uplink, MTU)
+        if not self.path.pending:
+            self.path.settle()
+        self.path.attach_uplink(self.uplink, mode)
+        self.plumbing = plumbing.Plumbing(
+            self.path.pins, self.path.attachments, self.name, MTU - tables.TUNNEL_OVERHEAD
+        )
+        self.mirror = mirror.Mirror(self.path.maps)
+        self.sync = sync.Sync(self.mirror, self.plumbing)
+
+    def close(self):
+        if self.path:
+            self.path.close()
+            self.plumbing.close()
+            self.path = None
+
+    def snapshot(self):
+        """Two endpoints; switches new programs in where they waited for it."""
+        self.sync.replace(agents.state_of("alpha", 10, 11))
+        assert not self.sync.failures
+        if self.path.pending:
+            self.path.settle()
+
+    def config(self):
+        return self.path.maps["host_config"].lookup(0)
+
+    def program_ids(self):
+        """What runs: uplink's programs by their links, endpoints' by their filters."""
+        found = {}
+        for pin in self.path.pins.links.iterdir():
+            if pin.is_symlink():
+                number = int(os.readlink(pin).partition(":")[2])
+                found[pin.name] = links.Filter(number, links.INGRESS).program_id
+            else:
+                with links.open(pin) as link:
+                    found[pin.name] = link.program_id
+        return found
+
+    def ping(self, count=3):
+        words = ("ping", "-q", "-n", "-W", "1", "-i", "0.01", "-c", str(count), "10.0.0.11")
+        output = agents.command(*words, inside=f"{self.name}-blue-e10", check=False)
+        return int(output.partition(" packets transmitted, ")[2].split()[0])
+
+    def flow(self, count):
+        words = ["ping", "-q", "-n", "-W", "1", "-i", "0.01", "-c", str(count), "10.0.0.11"]
+        net = f"--net=/run/netns/{self.name}-blue-e10"
+        return subprocess.Popen(["nsenter", net, *words], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def machine():
+    name = agents.unique("m")
+    with agents.pin_path() as root, agents.namespace(name):
+        machine = Machine(name, root)
+        yield machine
+        machine.close()
+
+
+@pytest.mark.parametrize("tcx", [True, False])
+def test_delivery_first_then_the_flag_then_xdp(machine, tcx):
+    machine.start("xdp", tcx)
+    assert machine.config().delivery_attached == 1
+    assert machine.config().endpoint_mtu == 1442
+    assert set(machine.program_ids()) == {"uplink_tcx", "uplink_xdp"}
+    assert (machine.path.pins.links / "uplink_tcx").is_symlink() != tcx
+
+
+def test_back_to_mode_tcx_detaches_xdp(machine):
+    machine.start("xdp")
+    machine.start("tcx")
+    assert set(machine.program_ids()) == {"uplink_tcx"}
+    assert "xdp" not in agents.command("ip", "link", "show", "wire0")
+
+
+def test_a_lost_delivery_is_noticed_and_replaced(machine):
+    machine.start("tcx")
+    with links.open(machine.path.pins.links / "uplink_tcx") as link:
+        link.detach()
+    assert not machine.path.attachments.delivery_current(machine.uplink)
+    machine.start("tcx")
+    assert machine.path.attachments.delivery_current(machine.uplink)
+
+
+@pytest.mark.parametrize("tcx", [True, False])
+def test_a_second_start_changes_nothing(machine, tcx):
+    machine.start("xdp", tcx)
+    machine.snapshot()
+    running = machine.program_ids()
+    machine.start("xdp", tcx)
+    machine.snapshot()
+    assert machine.program_ids() == running
+    assert machine.mirror.writes == 0
+    assert machine.ping() == 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "no programs",
+        "no endpoint program",
+        "a map for a program",
+        "another build's programs",
+        "no map ports",
+        "no layout of local",
+        "another layout of routes",
+        "a program for a map",
+        "no counters",
+        "links lost",
+        "a map for a link",
+        "no maps at all",
+    ],
+)
+def test_damaged_pins_heal_under_traffic(machine, damage):
+    machine.start("xdp")
+    machine.snapshot()
+    pinned = machine.path.pins
+    [build] = pinned.programs.iterdir()
+    endpoint = build / "endpoint"
+    match damage:
+        case "no programs":
+            pins.remove(pinned.programs)
+        case "no endpoint program":
+            endpoint.unlink()
+        case "a map for a program":
+            endpoint.unlink()
+            machine.path.maps["ports"].pin(endpoint)
+        case "another build's programs":
+            build.rename(pinned.programs / "0123456789abcdef")
+        case "no map ports":
+            (pinned.maps / "ports").unlink()
+        case "no layout of local":
+            (pinned.layouts / "local").unlink()
+        case "another layout of routes":
+            pinned.record_layout("routes", "something-else")
+        case "a program for a map":
+            (pinned.maps / "local").unlink()
+            endpoint.rename(pinned.maps / "local")
+        case "no counters":
+            (pinned.maps / "counters").unlink()
+        case "links lost":
+            pins.remove(pinned.links)
+            time.sleep(LINK_RELEASE_S)
+        case "a map for a link":
+            (pinned.links / "uplink_tcx").unlink()
+            machine.path.maps["ports"].pin(pinned.links / "uplink_tcx")
+            time.sleep(LINK_RELEASE_S)
+        case "no maps at all":
+            pins.remove(pinned.maps)
+    with machine.flow(40) as flow:
+        machine.start("xdp")
+        machine.snapshot()
+        output, _ = flow.communicate(timeout=20)
+    assert "40 received" in output
+    machine.start("xdp")
+    assert not machine.path.pending, "healed for good"
+    assert machine.config().delivery_attached == 1
+    machine.snapshot()
+    assert machine.mirror.writes == 0
+    assert len(list(pinned.programs.iterdir())) == 1
+    assert counters.read(machine.root)["DELIVERED_SAME_HOST"].packets >= 0
+    assert machine.ping() == 3
+
+
+def test_while_new_maps_wait_for_the_snapshot_the_old_programs_go_on(machine):
+    machine.start("tcx")
+    machine.snapshot()
+    running = machine.program_ids()
+    machine.path.pins.record_layout("local", "something-else")
+    machine.start("tcx")
+    assert machine.path.pending
+    assert machine.ping() == 3
+    assert machine.program_ids() == running
+    machine.snapshot()
+    assert machine.ping() == 3
+    replaced = machine.program_ids()
+    assert replaced.keys() == running.keys()
+    assert not set(replaced.values()) & set(running.values())
+
+
+def test_a_map_that_a_program_is_pinned_for_is_told_apart(machine):
+    machine.start("tcx")
+    spec = machine.path.maps["ports"].spec
+    [build] = machine.path.pins.programs.iterdir()
+    with pytest.raises(errors.BpfError):
+        maps.open(build / "endpoint", spec)
+
+
+def test_an_uplink_that_was_replaced_is_attached_anew(machine):
+    machine.start("tcx")
+    agents.command("ip", "link", "del", "wire0")
+    again = Machine(machine.name, machine.root)
+    again.start("tcx")
+    assert again.config().uplink_ifindex == again.uplink
+    assert again.path.attachments.delivery_current(again.uplink)
+    again.close()
+
+
+def test_endpoints_get_what_they_need(machine):
+    machine.start("tcx")
+    machine.snapshot()
+    name = plumbing.interface_name("u10")
+    inside = f"{machine.name}-blue-e10"
+    outer = agents.command("ip", "-d", "link", "show", name)
+    assert "mtu 1442" in outer
+    assert "gso_max_size 65477" in outer
+    assert "alias blue/e10" in outer
+    assert "inet6" not in agents.command("ip", "addr", "show", name)
+    inner = agents.command("ip", "-d", "addr", "show", "eth0", inside=inside)
+    assert "02:00:00:00:00:0a" in inner
+    assert "inet 10.0.0.10/24" in inner
+    assert "mtu 1442" in inner
+    assert "gso_max_size 65477" in inner
+    assert "default via 10.0.0.1" in agents.command("ip", "route", inside=inside)
+    features = agents.command("ethtool", "-k", "eth0", inside=inside)
+    assert "tx-udp_tnl-segmentation: off" in features
+    assert "tx-udp_tnl-csum-segmentation: off" in features
+    assert "LOOPBACK,UP" in agents.command("ip", "link", "show", "lo", inside=inside)
+
+
+def test_an_endpoint_may_change_its_address_and_its_namespace(machine):
+    machine.start("tcx")
+    machine.snapshot()
+    moved = agents.endpoint(10, addresses=["10.0.0.77"], netns=f"{machine.name}-other")
+    machine.sync.apply([moved], [])
+    assert not machine.sync.failures
+    inner = agents.command("ip", "addr", "show", "eth0", inside=f"{machine.name}-other")
+    assert "inet 10.0.0.77/24" in inner
+    assert not namespaces.exists(f"{machine.name}-blue-e10")
+    moved = agents.endpoint(10, addresses=["10.0.0.78"], netns=f"{machine.name}-other")
+    machine.sync.apply([moved], [])
+    inner = agents.command("ip", "addr", "show", "eth0", inside=f"{machine.name}-other")
+    assert "10.0.0.78/24" in inner
+    assert "10.0.0.77" not in inner
+
+
+def test_a_file_that_is_no_namespace_is_taken_over(machine):
+    machine.start("tcx")
+    (namespaces.ROOT / f"{machine.name}-blue-e10").touch()
+    machine.snapshot()
+    assert machine.ping() == 3
+
+
+def test_an_impossible_namespace_name_is_a_failure(machine):
+    machine.start("tcx")
+    machine.sync.apply([agents.endpoint(10, netns="a/b")], [])
+    assert "choose another netns" in machine.sync.failures[0].message
+
+
+def test_attachments_of_interfaces_that_are_gone_are_forgotten(machine):
+    machine.start("tcx")
+    machine.snapshot()
+    agents.command("ip", "link", "del", plumbing.interface_name("u10"))
+    machine.path.attachments.refresh()
+    assert not (machine.path.pins.links / plumbing.interface_name("u10")).is_symlink()
+    machine.path.attachments.detach_all()
+    assert not machine.path.attachments.any()
+
+
+def test_names_of_namespaces_survive_dots(machine):
+    machine.start("tcx")
+    machine.path.pins.mark_namespace("a.b")
+    assert machine.path.pins.own_namespaces() == ["a.b"]
+    machine.path.pins.forget_namespace("a.b")
+    assert not machine.path.pins.is_own_namespace("a.b")
+
+
+def test_both_programs_are_there(machine):
+    machine.start("tcx")
+    [build] = machine.path.pins.programs.iterdir()
+    assert {pin.name for pin in build.iterdir()} == {
+        attachments.ENDPOINT, attachments.UPLINK_TCX, attachments.UPLINK_XDP,
+    }  # fmt: skip

@@ -1,0 +1,206 @@
+"""Real agents on two hosts: traffic through them, restarts, upgrades of nothing, removal."""
+
+import asyncio
+import signal
+
+import agents
+import pytest
+
+from mizar.agent import main, plumbing
+from mizar.datapath import counters, namespaces, netlink
+from mizar.plan import entries
+
+
+def fleet_of(directory, scenario):
+    async def run():
+        async with agents.Fleet(directory) as fleet:
+            await scenario(fleet)
+
+    asyncio.run(run())
+
+
+async def start_both(fleet, mode="auto"):
+    await fleet.start("alpha", mode)
+    await fleet.start("beta", mode)
+
+
+@pytest.mark.parametrize("mode", ["tcx", "xdp"])
+def test_endpoints_reach_each_other_in_both_modes(tmp_path, mode):
+    async def scenario(fleet):
+        await start_both(fleet, mode)
+        assert await fleet.ping(10, 11) == 3
+        assert await fleet.ping(10, 21) == 3
+        assert await fleet.ping(20, 11) == 3
+        assert await fleet.ping(10, 99, count=1) == 0
+        seen = counters.read(fleet.pins("beta"))
+        assert seen["SWITCHED"].packets > 0
+        assert seen["NO_ENDPOINT"].packets > 0
+        assert (seen["STRIPPED"].packets > 0) == (mode == "xdp")
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_a_killed_agent_takes_no_packet_with_it_and_its_successor_adopts(tmp_path):
+    async def scenario(fleet):
+        await start_both(fleet)
+        traffic = asyncio.create_task(fleet.ping(10, 20, count=250, interval="0.01"))
+        await asyncio.sleep(0.3)
+        with agents.inside(fleet.host("beta")), netlink.Route() as route:
+            before = {link for link in route.links() if plumbing.INTERFACE.fullmatch(link.name)}
+        await fleet.stop("beta", signal.SIGKILL)
+        await asyncio.sleep(0.2)
+        await fleet.start("beta")
+        with agents.inside(fleet.host("beta")), netlink.Route() as route:
+            after = {link for link in route.links() if plumbing.INTERFACE.fullmatch(link.name)}
+        assert after == before
+        assert await traffic == 250
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_a_stopped_agent_leaves_everything_and_a_lost_server_matters_to_nobody(tmp_path):
+    async def scenario(fleet):
+        await start_both(fleet)
+        await fleet.stop_serving()
+        assert await fleet.ping(10, 20) == 3
+        assert await fleet.stop("alpha") == 0
+        assert await fleet.stop("beta") == 0
+        assert await fleet.ping(10, 21) == 3
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_a_server_that_comes_back_is_told_what_is_in_force(tmp_path):
+    async def scenario(fleet):
+        await fleet.start("alpha")
+        assert (await fleet.hellos.get()).revision == 0
+        await fleet.stop_serving()
+        await fleet.serve()
+        again = await asyncio.wait_for(fleet.hellos.get(), 10)
+        assert (again.epoch, again.revision) == ("life-1", 1)
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_deleted_endpoints_go_with_their_namespaces(tmp_path):
+    async def scenario(fleet):
+        await fleet.start("alpha")
+        assert namespaces.exists(fleet.workload(10))
+        gone = entries.key_of(agents.endpoint(10))
+        await fleet.send("alpha", 2, deletes=[gone])
+        await fleet.acknowledged("alpha", 2)
+        assert not namespaces.exists(fleet.workload(10))
+        assert namespaces.exists(fleet.workload(11))
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_what_was_deleted_while_the_agent_was_away_goes_when_it_returns(tmp_path):
+    async def scenario(fleet):
+        await fleet.start("alpha")
+        await fleet.stop("alpha", signal.SIGKILL)
+        fleet.states["alpha"] = agents.state_of("alpha", 11)
+        await fleet.start("alpha")
+        assert not namespaces.exists(fleet.workload(10))
+        assert namespaces.exists(fleet.workload(11))
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_an_endpoint_that_cannot_be_made_is_named_and_heals_by_itself(tmp_path):
+    async def scenario(fleet):
+        with agents.namespace(fleet.workload(12)):
+            agents.command("ip", "-n", fleet.workload(12), "link", "add", "eth0", "type", "bridge")
+            await fleet.start("alpha")
+            await fleet.send("alpha", 2, upserts=[agents.endpoint(12), agents.endpoint(13)])
+            ack = await fleet.acknowledged("alpha", 2, failures=1)
+            assert ack.failures[0].key == entries.key_of(agents.endpoint(12))
+            assert "has an interface eth0 already" in ack.failures[0].message
+            assert await fleet.ping(13, 10) == 3
+            agents.command("ip", "-n", fleet.workload(12), "link", "del", "eth0")
+            await fleet.acknowledged("alpha", 2)
+            assert await fleet.ping(12, 10) == 3
+            await fleet.send("alpha", 3, deletes=[entries.key_of(agents.endpoint(12))])
+            await fleet.acknowledged("alpha", 3)
+            assert namespaces.exists(fleet.workload(12)), "not the agent's to remove"
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_a_deleted_interface_is_made_again(tmp_path):
+    async def scenario(fleet):
+        await fleet.start("alpha")
+        agents.command("ip", "-n", fleet.workload(10), "link", "del", "eth0")
+        for _ in range(50):
+            if await fleet.ping(10, 11, count=1) == 1:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("eth0 did not come back")
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_a_hint_makes_a_one_way_flow_direct(tmp_path):
+    async def scenario(fleet):
+        await start_both(fleet)
+        silence = ["ip", "-n", fleet.workload(21), "route", "add", "blackhole", "10.0.0.10"]
+        agents.command(*silence)
+        assert await fleet.ping(10, 21, count=5) == 0
+        seen = counters.read(fleet.pins("alpha"))
+        assert seen["HINT_TAKEN"].packets > 0
+        assert seen["DELIVERED"].packets == 0
+        assert seen["SENT_DIRECT"].packets >= 4
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_cleanup_removes_every_trace_and_may_be_repeated(tmp_path):
+    async def scenario(fleet):
+        await fleet.start("alpha", "xdp")
+        with pytest.raises(main.AgentError, match="runs here already"):
+            fleet.clean("alpha")
+        await fleet.stop("alpha")
+        fleet.clean("alpha")
+        fleet.clean("alpha")
+        assert not fleet.pins("alpha").exists()
+        assert not namespaces.exists(fleet.workload(10))
+        with agents.inside(fleet.host("alpha")), netlink.Route() as route:
+            assert {link.name for link in route.links()} == {"lo", "wire0"}
+        assert "xdp" not in agents.command("ip", "-n", fleet.host("alpha"), "link")
+
+    fleet_of(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("http://h", "nope0"), "uplink nope0: no such interface; there are .*wire0"),
+        (("http://h", "wire0", "Alpha!"), "host name 'Alpha!'"),
+        (("ftp://h", "wire0"), "server 'ftp://h'"),
+        (("http://h", "wire0", "alpha", "fast"), "mode 'fast': one of auto, xdp, tcx"),
+        (("http://h", "lo"), "uplink lo is down; bring it up"),
+    ],
+)
+def test_a_bad_start_says_what_to_do(arguments, message):
+    name = agents.unique()
+    with agents.namespace(name), agents.pin_path() as root:
+        agents.command("ip", "-n", name, "link", "add", "wire0", "type", "veth")
+        with pytest.raises(main.AgentError, match=message):
+            main.run(*arguments, pin_path=str(root))
+
+
+def test_an_uplink_without_an_address_is_refused():
+    name = agents.unique()
+    with agents.namespace(name), agents.pin_path() as root:
+        agents.command("ip", "-n", name, "link", "set", "lo", "up")
+        agents.command("ip", "-n", name, "addr", "flush", "dev", "lo")
+        with pytest.raises(main.AgentError, match="uplink lo has no IPv4 address"):
+            main.run("http://h", "lo", "alpha", pin_path=str(root))
+
+
+def test_a_pin_path_elsewhere_is_refused(tmp_path):
+    name = agents.unique()
+    with agents.namespace(name):
+        agents.command("ip", "-n", name, "link", "set", "lo", "up")
+        with pytest.raises(main.AgentError, match="not on a BPF file system"):
+            main.run("http://h", "lo", "alpha", pin_path=str(tmp_path / "pins"))
