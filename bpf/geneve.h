@@ -108,6 +108,9 @@ static __always_inline int options_read(void *options, __u32 bytes, void *end,
 			return REASON_TRUNCATED;
 		body_bytes = (option->length & OPTION_LENGTH_MASK) * 4;
 		at += sizeof(*option) + body_bytes;
+		/* Also said below; said here, the verifier has a tenth of the work. */
+		if (at > bytes)
+			return REASON_GENEVE_INVALID;
 		left = option_read(option, body_bytes, end, found);
 		if (left != GO_ON)
 			return left;
