@@ -8,6 +8,7 @@ created) is accepted and left out, so that what `get -o yaml` printed applies.
 from __future__ import annotations
 
 import difflib
+import functools
 import typing
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -149,6 +150,16 @@ def _syntax(error: yaml.YAMLError) -> errors.Problem:
     return errors.Problem("manifest", "", f"not valid YAML: {place}{message}", remedy)
 
 
+@functools.cache
+def _types(type_: type[resources.Resource]) -> dict[str, Any]:
+    return typing.get_type_hints(type_)
+
+
+@functools.cache
+def _fields(type_: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.name: field for field in msgspec.structs.fields(type_)}
+
+
 class _Conversion:
     """One document on its way to a resource: gathers problems, then builds."""
 
@@ -167,7 +178,7 @@ class _Conversion:
         if version != resources.API_VERSION:
             remedy = f"write apiVersion: {resources.API_VERSION}"
             self._add("apiVersion", f"unknown version {_shown(version)}", remedy)
-        types = typing.get_type_hints(kind.type)
+        types = _types(kind.type)
         metadata = self._struct(self._metadata(kind), resources.Metadata, "metadata")
         spec = self._struct(self.document.get("spec", {}), types["spec"], "spec")
         if self.problems:
@@ -200,7 +211,7 @@ class _Conversion:
         if not isinstance(data, dict):
             self._add(path, f"expected a mapping, got {_article(data)}", "indent its fields")
             return None
-        fields = {field.name: field for field in msgspec.structs.fields(type_)}
+        fields = _fields(type_)
         self._unknown(data, tuple(fields), f"{path}.")
         values = {}
         for name, field in fields.items():
