@@ -6,8 +6,9 @@ import signal
 import agents
 import pytest
 
-from mizar.agent import main, plumbing
-from mizar.datapath import counters, namespaces, netlink
+from mizar.agent import main, plumbing, uplink
+from mizar.bpf import errors
+from mizar.datapath import counters, host, namespaces, netlink
 from mizar.plan import entries
 
 
@@ -169,6 +170,19 @@ def test_cleanup_removes_every_trace_and_may_be_repeated(tmp_path):
         assert "xdp" not in agents.command("ip", "-n", fleet.host("alpha"), "link")
 
     fleet_of(tmp_path, scenario)
+
+
+def test_auto_falls_back_where_native_xdp_turns_out_to_be_missing(monkeypatch):
+    monkeypatch.setattr(uplink, "NATIVE_XDP", frozenset({"bridge"}))
+    with agents.namespace(agents.unique()), agents.pin_path() as root:
+        agents.command("ip", "link", "add", "wire0", "type", "bridge")
+        agents.command("ip", "addr", "add", "192.0.2.1/24", "dev", "wire0")
+        agents.command("ip", "link", "set", "wire0", "up")
+        path = host.prepare(root, tcx=True)
+        assert main.start(path, uplink.inspect("wire0"), "auto") == "tcx"
+        with pytest.raises(errors.BpfError, match="no native XDP"):
+            main.start(path, uplink.inspect("wire0"), "xdp")
+        path.close()
 
 
 @pytest.mark.parametrize(

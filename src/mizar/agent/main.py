@@ -47,8 +47,8 @@ def run(
     with _explained(), _alone(pin_path):
         _check(server, name, mode)
         wire = uplinks.inspect(uplink)
-        chosen = uplinks.mode_for(wire.driver, mode)
-        path = _start(wire, chosen, Path(pin_path))
+        path = datapath.prepare(Path(pin_path), links.tcx_supported())
+        chosen = start(path, wire, mode)
         agent = _agent(name, wire, chosen, path, namespace_prefix)
         log.info("agent runs", host=name, uplink=wire.name, address=wire.address, mode=chosen)
         try:
@@ -87,13 +87,21 @@ def _check(server: str, name: str, mode: str) -> None:
         raise AgentError(f"mode {mode!r}: one of {', '.join(uplinks.MODES)}")
 
 
-def _start(wire: uplinks.Uplink, mode: str, root: Path) -> datapath.Datapath:
-    path = datapath.prepare(root, links.tcx_supported())
+def start(path: datapath.Datapath, wire: uplinks.Uplink, wanted: str) -> str:
+    """Sets the data path going; the uplink's mode. Raises `mizar.bpf.errors.BpfError`."""
     path.configure(wire.address, wire.ifindex, wire.mtu)
     if not path.pending:
         path.settle()
-    path.attach_uplink(wire.ifindex, mode)
-    return path
+    mode = uplinks.mode_for(wire.driver, wanted)
+    try:
+        path.attach_uplink(wire.ifindex, mode)
+    except errors.BpfError as error:
+        if (wanted, mode) != ("auto", "xdp"):
+            raise
+        log.warning("no XDP on the uplink, so mode tcx", uplink=wire.name, reason=str(error))
+        mode = "tcx"
+        path.attach_uplink(wire.ifindex, mode)
+    return mode
 
 
 def _agent(

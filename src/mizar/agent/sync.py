@@ -156,7 +156,7 @@ class Sync:
         for key, entry in _endpoints(wanted):
             try:
                 self._ifindex[key] = self._endpoints.ensure(entry)
-            except (OSError, plumbing.PlumbingError) as error:
+            except (OSError, ValueError, plumbing.PlumbingError) as error:
                 errors[key] = f"endpoint {entry.tenant}/{entry.name}: {error}"
         return errors
 
