@@ -29,7 +29,7 @@ _MIZAR_COMPLETE=fish_source mizar | source               # fish
 
 
 def page() -> str:
-    context = click.Context(main.main, info_name="mizar")
+    context = _context(main.main, "mizar")
     note = markdown.NOTE.format(source="src/mizar/cli")
     return note + _INTRO + "".join(_command(context)) + _COMPLETION
 
@@ -47,4 +47,11 @@ def _command(context: click.Context) -> Iterator[str]:
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             if found:
-                yield from _command(click.Context(found, parent=context, info_name=name))
+                yield from _command(_context(found, name, context))
+
+
+def _context(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> click.Context:
+    """The context that a call of the command would have."""
+    return click.Context(command, parent, name, **command.context_settings)
