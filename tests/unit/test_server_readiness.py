@@ -59,6 +59,15 @@ def test_a_change_on_its_way_to_the_store_holds_the_verdict():
     assert book.verdict(NETWORK).phase == "Pending"
 
 
+def test_a_verdict_found_before_a_change_is_not_written_after_it():
+    book = fleet("h1")
+    change(book, 6, NETWORK, ["h1"])
+    book.acked("h1", 6, {})
+    assert NETWORK in book.dirty
+    book.hold(NETWORK)
+    assert NETWORK not in book.dirty
+
+
 def test_what_it_requires_comes_first():
     book = fleet("h1", "h2")
     change(book, 6, NETWORK, ["h2"])

@@ -177,6 +177,18 @@ def test_an_agent_resumes_with_deltas_and_after_a_restart_gets_a_snapshot(server
     run(body, server)
 
 
+def test_a_revision_of_another_life_of_the_server_counts_for_nothing(server, client):
+    async def body(agents):
+        h1 = serverkit.Agent(server, "h1")
+        h1.hello = msgspec.structs.replace(h1.hello, epoch="another", revision=1_000_000)
+        await h1.connect()
+        await serverkit.eventually(lambda: h1.updates)
+        await h1.disconnect()
+        assert h1.updates[0].snapshot
+
+    run(body, server)
+
+
 def test_after_a_restart_ready_stays_ready_and_pending_goes_on(server, client):
     async def body(agents):
         h1, h2 = await agents.join("h1", "h2")
