@@ -162,17 +162,11 @@ def tree(root: Path) -> set[str]:
     return {str(path) for path in root.rglob("*")}
 
 
-def machine() -> dict[str, set[str]]:
-    """What a lab could leave behind."""
-    shown = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True)
-    return {
-        "namespaces": {path.name for path in namespaces.ROOT.glob("*")},
-        "links": {line.split()[1] for line in shown.stdout.splitlines()},
-        "pins": tree(bpffs.ROOT),
-        "directories": {
-            str(path) for root in ("/run", "/var/lib") for path in Path(root).glob("mizar*")
-        },
-    }
+def traces(word: str) -> set[str]:
+    """Namespaces, pins, directories and processes of this machine with a word in their names."""
+    places = (namespaces.ROOT, bpffs.ROOT, Path("/run"), Path("/var/lib"))
+    found = {str(path) for place in places for path in place.glob(f"*{word}*")}
+    return found | set(processes(word))
 
 
 def processes(word: str) -> list[str]:

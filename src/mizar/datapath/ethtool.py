@@ -1,4 +1,4 @@
-"""The ethtool questions and settings that Mizar needs, by ioctl: driver name, offloads off."""
+"""The ethtool questions and settings that Mizar needs, by ioctl: driver name, features."""
 
 from __future__ import annotations
 
@@ -49,13 +49,22 @@ def _features(interface: str) -> list[str]:
     return _feature_names
 
 
-def features_off(interface: str, unwanted: tuple[str, ...]) -> None:
+def features_off(interface: str, names: tuple[str, ...]) -> None:
     """Turns features off by name (``tx-udp_tnl-segmentation``); unknown names are ignored."""
+    _set_features(interface, names, on=False)
+
+
+def features_on(interface: str, names: tuple[str, ...]) -> None:
+    """Turns features on by name (``rx-gro``); unknown names are ignored."""
+    _set_features(interface, names, on=True)
+
+
+def _set_features(interface: str, chosen: tuple[str, ...], on: bool) -> None:
     names = _features(interface)
     words = (len(names) + 31) // 32
     valid = [0] * words
     for bit, name in enumerate(names):
-        if name in unwanted:
+        if name in chosen:
             valid[bit // 32] |= 1 << (bit % 32)
-    blocks = b"".join(struct.pack("II", mask, 0) for mask in valid)
+    blocks = b"".join(struct.pack("II", mask, mask if on else 0) for mask in valid)
     _ioctl(interface, struct.pack("II", SET_FEATURES, words) + blocks)

@@ -93,9 +93,6 @@ class Lab:
         self._start("server", "server", command)
         self._wait("server", self._answers, "answers")
 
-    def stop_server(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
-        processes.stop(self.layout, "server", with_signal)
-
     def start_agent(self, host: str) -> None:
         """Starts the host's agent; returns at once."""
         modes = {known.name: known.mode for known in self.layout.hosts}
@@ -109,8 +106,9 @@ class Lab:
         ]
         self._start(f"agent-{host}", host, command)
 
-    def stop_agent(self, host: str, with_signal: signal.Signals = signal.SIGKILL) -> None:
-        processes.stop(self.layout, f"agent-{host}", with_signal)
+    def stop(self, process: str, with_signal: signal.Signals = signal.SIGKILL) -> None:
+        """Ends ``server`` or ``agent-HOST``, and waits for the end."""
+        processes.stop(self.layout, process, with_signal)
 
     def runs(self, process: str) -> bool:
         """Whether ``server`` or ``agent-HOST`` runs."""

@@ -17,6 +17,9 @@ from mizar.lab import layout
 UNFINISHED = ("tx-checksum-ip-generic",)
 """Off on every uplink of a lab with XDP in it: XDP_TX ships partial checksums as they are."""
 
+JOINING = ("rx-gro",)
+"""On there, as it is on a NIC by default: what XDP has stripped is joined again."""
+
 SYSCTLS = {
     "ipv6/conf/all/disable_ipv6": 1,
     "ipv6/conf/default/disable_ipv6": 1,
@@ -51,22 +54,38 @@ def remove(names: list[str]) -> None:
 def _underlay_lines(lab: layout.Layout) -> list[str]:
     lines = ["link set lo up"]
     for subnet in layout.SUBNETS:
-        lines += [
-            f"link add br{subnet} mtu {lab.mtu} type bridge forward_delay 0 mcast_snooping 0",
-            f"address add {layout.gateway(subnet)}/24 dev br{subnet}",
-            f"link set br{subnet} up",
-        ]
+        lines += _subnet_lines(subnet, lab.mtu)
     for host in lab.hosts:
-        lines += _veth_lines(host.name, lab.netns(host.name), lab.mtu)
-        lines += [f"link set {host.name} master br{host.subnet}", f"link set {host.name} up"]
-    lines += _veth_lines("server", lab.netns("server"), lab.mtu)
-    lines += [f"address add {layout.gateway(0)}/24 dev server", "link set server up"]
+        lines += [
+            _veth_line(host.name, f"{layout.UPLINK} netns {lab.netns(host.name)}", lab.mtu),
+            f"link set {host.name} master br{host.subnet} up",
+        ]
+    lines += [
+        _veth_line("server", f"{layout.UPLINK} netns {lab.netns('server')}", lab.mtu),
+        f"address add {layout.gateway(0)}/24 dev server",
+        "link set server up",
+    ]
     return lines
 
 
-def _veth_lines(name: str, netns: str, mtu: int) -> list[str]:
-    peer = f"peer name {layout.UPLINK} mtu {mtu} netns {netns}"
-    return [f"link add {name} mtu {mtu} type veth {peer}"]
+def _subnet_lines(subnet: int, mtu: int) -> list[str]:
+    """A bridge and the router's port to it.
+
+    The port is a veth of its own, for the kernel cuts large tunnel packets that
+    it routes out of a bridge device, and leaves them whole out of a veth.
+    """
+    return [
+        f"link add br{subnet} mtu {mtu} type bridge forward_delay 0 mcast_snooping 0",
+        f"link set br{subnet} up",
+        _veth_line(f"router{subnet}", f"port{subnet}", mtu),
+        f"link set port{subnet} master br{subnet} up",
+        f"address add {layout.gateway(subnet)}/24 dev router{subnet}",
+        f"link set router{subnet} up",
+    ]
+
+
+def _veth_line(name: str, peer: str, mtu: int) -> str:
+    return f"link add {name} mtu {mtu} type veth peer mtu {mtu} name {peer}"
 
 
 def _end_lines(interface: str, gateway: str) -> list[str]:
@@ -101,6 +120,7 @@ def _prepare_for_xdp(lab: layout.Layout) -> None:
     for host in lab.hosts:
         with namespaces.entered(lab.netns(host.name)):
             ethtool.features_off(layout.UPLINK, UNFINISHED)
+            ethtool.features_on(layout.UPLINK, JOINING)
     kept = pins.Pins(lab.pin_directory / "underlay")
     kept.make()
     with (
