@@ -228,6 +228,17 @@ def test_an_uplink_that_was_replaced_is_attached_anew(machine):
     again.close()
 
 
+def test_another_uplink_takes_over_from_one_that_is_still_there(machine):
+    machine.start("xdp")
+    agents.command("ip", "link", "add", "wire1", "type", "veth", "peer", "name", "far1")
+    with netlink.Route() as route:
+        machine.uplink = route.link("wire1").number
+    machine.start("xdp")
+    assert machine.path.attachments.delivery_current(machine.uplink)
+    assert "xdp" in agents.command("ip", "link", "show", "wire1")
+    assert "xdp" not in agents.command("ip", "link", "show", "wire0")
+
+
 def test_endpoints_get_what_they_need(machine):
     machine.start("tcx")
     machine.snapshot()

@@ -127,6 +127,13 @@ def test_a_deleted_endpoint_is_cut_off_before_its_interface_goes(world):
     assert world.endpoints.swept == {"e3"}
 
 
+def test_a_deletion_comes_before_the_additions_of_the_same_change(world):
+    world.sync.replace([endpoint(2)])
+    world.diary.clear()
+    world.sync.apply([endpoint(3)], [entries.key_of(endpoint(2))])
+    assert world.diary[:3] == [("delete", "ports"), ("delete", "local"), ("plumb", "e3")]
+
+
 def test_the_same_snapshot_again_writes_nothing(world):
     world.sync.replace(SNAPSHOT)
     written = world.mirror.writes
@@ -199,6 +206,19 @@ def test_a_failing_endpoint_is_named_retried_and_holds_nobody_up(world):
     assert not world.sync.failures
     assert world.sync.next_retry() is None
     assert len(world.rows("ports")) == 2
+
+
+def test_an_endpoint_that_fails_to_change_keeps_what_it_still_has(world):
+    world.sync.replace([endpoint(2)])
+    world.endpoints.broken = {"e2"}
+    world.sync.apply([endpoint(2, generation=2)], [])
+    assert len(world.rows("ports")) == len(world.rows("local")) == 1
+    world.sync.apply([endpoint(2, addresses=["10.0.0.77"])], [])
+    assert not world.rows("local"), "nothing reaches the address that was taken away"
+    world.endpoints.broken = set()
+    world.now = world.sync.next_retry()
+    world.sync.retry()
+    assert list(world.rows("local")) == [(7, tables.address_bytes("10.0.0.77"))]
 
 
 def test_an_endpoint_that_fails_after_a_restart_keeps_its_rows(world):

@@ -112,8 +112,7 @@ class Sync:
         self._note(wanted, errors)
 
         claimed = set().union(*(self._claims(entry) for entry in wanted.values()))
-        old = set().union(*(rows for key, rows in stale.items() if key not in errors))
-        self._rows.delete(old - claimed)
+        self._rows.delete(set().union(*stale.values()) - claimed)
         if gone:
             self._endpoints.remove([plumbing.interface_name(entry.uid) for entry in gone])
         if any(True for _ in _endpoints(before)):
