@@ -131,10 +131,10 @@ def _prepare_root() -> None:
     """
     ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
-        _mount("", str(ROOT), MS_SHARED | MS_REC)
+        _mount("", str(ROOT), MS_SHARED)
     except OSError:
         _mount(str(ROOT), str(ROOT), MS_BIND | MS_REC)
-        _mount("", str(ROOT), MS_SHARED | MS_REC)
+        _mount("", str(ROOT), MS_SHARED)
 
 
 def remove(name: str) -> None:
