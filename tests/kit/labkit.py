@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mizar.bpf import maps, objects
 from mizar.bpf import pins as bpffs
-from mizar.datapath import counters, namespaces, pins
+from mizar.datapath import namespaces, pins
 from mizar.lab import fleet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,19 +40,20 @@ def until(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S)
 
 def packets(lab: fleet.Lab, host: str) -> dict[str, int]:
     """Reason -> packets of one host."""
-    return {name: count.packets for name, count in counters.read(lab.pins(host)).items()}
+    return {name: count.packets for name, count in lab.counters()[host].items()}
 
 
 @contextlib.contextmanager
 def counted(lab: fleet.Lab, host: str = "") -> Iterator[dict[str, int]]:
     """Fills a dictionary with what the block adds to the counters of a host, or of all."""
     hosts = [host] if host else [known.name for known in lab.layout.hosts]
-    before = [packets(lab, name) for name in hosts]
+    before = lab.counters()
     added: dict[str, int] = {}
     yield added
-    for name, old in zip(hosts, before, strict=True):
-        for reason, count in packets(lab, name).items():
-            added[reason] = added.get(reason, 0) + count - old[reason]
+    after = lab.counters()
+    for name in hosts:
+        for reason, count in after[name].items():
+            added[reason] = added.get(reason, 0) + count.packets - before[name][reason].packets
 
 
 def by_transit(added: Mapping[str, int]) -> int:
@@ -77,7 +78,7 @@ def rows(lab: fleet.Lab, host: str) -> dict[str, int]:
 
 def ping(lab: fleet.Lab, source: str, address: str, *options: str) -> bool:
     """One echo request, one second, no retry."""
-    done = lab.run(source, ["ping", "-q", "-c", "1", "-W", "1", *options, address])
+    done = lab.run_in(lab.netns(source), ["ping", "-q", "-c", "1", "-W", "1", *options, address])
     return done.returncode == 0
 
 

@@ -16,7 +16,8 @@ def test_down_leaves_no_trace(mode: layout.Mode) -> None:
         lab.wait_ready()
         assert labkit.ping(lab, "blue/a", lab.workload("blue/b").address)
         lab.run("blue/a", ["bash", "-c", f"exec -a {NAME} sleep 100 >/dev/null 2>&1 &"])
-        assert {f"/run/netns/{named}", f"{NAME} 100 "} <= labkit.traces(NAME)
+        made = {f"/run/netns/{named}", f"{NAME} 100 "}
+        labkit.until(lambda: made <= labkit.traces(NAME), f"{made} there")
         lab.stop("agent-h1")
         lab.stop("server")
     assert labkit.traces(NAME) == set()

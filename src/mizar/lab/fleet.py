@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,8 +24,8 @@ from typing import Any, Self
 
 import msgspec
 
-from mizar.client import rest
-from mizar.datapath import namespaces, pins
+from mizar.client import errors, rest
+from mizar.datapath import counters, namespaces, pins
 from mizar.lab import layout, processes, underlay, workloads
 from mizar.model import manifest, registry, resources
 
@@ -106,6 +107,30 @@ class Lab:
         ]
         self._start(f"agent-{host}", host, command)
 
+    def named(self, chosen: Sequence[str]) -> list[str]:
+        """The processes of these names, or all; raises LabError for one that the lab hasn't."""
+        for process in chosen:
+            if process not in self.processes:
+                known = ", ".join(self.processes)
+                raise layout.LabError(f"process {process}: this lab's are {known}")
+        return list(chosen) or self.processes
+
+    @property
+    def processes(self) -> list[str]:
+        """``server`` and each ``agent-HOST``."""
+        return ["server", *(f"agent-{host.name}" for host in self.layout.hosts)]
+
+    def start(self, chosen: Sequence[str]) -> None:
+        """Starts those of the processes that don't run; returns when every host is Ready."""
+        for process in chosen:
+            if self.runs(process):
+                continue
+            if process == "server":
+                self.start_server()
+            else:
+                self.start_agent(process.removeprefix("agent-"))
+        self.wait_hosts()
+
     def stop(self, process: str, with_signal: signal.Signals = signal.SIGKILL) -> None:
         """Ends ``server`` or ``agent-HOST``, and waits for the end."""
         processes.stop(self.layout, process, with_signal)
@@ -169,11 +194,18 @@ class Lab:
         part = self.layout.netns(name)
         if not tenant and part in self.layout.namespaces:
             return part
-        return self.workload(name, tenant).netns
+        try:
+            return self.workload(name, tenant).netns
+        except errors.Unreachable:
+            return self._netns_without_server(f"{tenant}/{name}" if tenant else name)
+
+    def counters(self) -> dict[str, dict[str, counters.Count]]:
+        """Host -> reason -> packets and bytes so far."""
+        return {host.name: counters.read(self.pins(host.name)) for host in self.layout.hosts}
 
     def status(self) -> Iterator[str]:
         """A line for each process and namespace."""
-        for process in ["server", *(f"agent-{host.name}" for host in self.layout.hosts)]:
+        for process in self.processes:
             state = "runs" if processes.alive(self.layout, process) else "does not run"
             yield f"{process} {state}; log: {processes.log_path(self.layout, process)}"
         for name in self._namespaces():
@@ -224,6 +256,17 @@ class Lab:
                 f"a server that is no lab's answers at {self.layout.socket}; "
                 "stop it, or give the lab another --name"
             )
+
+    def _netns_without_server(self, name: str) -> str:
+        """By the agents' naming, which is all that is known while no server answers."""
+        wanted = re.compile(rf"{self.layout.name}-h\d+-{re.escape(name.replace('/', '-', 1))}")
+        found = [known for known in self._namespaces() if wanted.fullmatch(known)]
+        if len(found) == 1:
+            return found[0]
+        raise layout.LabError(
+            f"endpoint {name}: no server answers and no namespace is named after it; "
+            "give TENANT/NAME, or start the server with 'mizar lab start'"
+        )
 
     def _namespaces(self) -> list[str]:
         """Namespaces of the lab that are there, workloads' included."""

@@ -123,16 +123,39 @@ def check(name: str, wait: bool) -> None:
 @_name
 def counters(name: str) -> None:
     """Print every host's packets by reason, those that have counted something."""
-    from mizar.datapath import counters as hosts
+    from mizar.lab import fleet
+
+    with _explained():
+        found = fleet.opened(name).counters()
+    reasons = next(iter(found.values()))
+    rows = [[why, *(str(one[why].packets) for one in found.values())] for why in reasons]
+    table = printing.Table(["REASON", *(host.upper() for host in found)])
+    table.print([row for row in rows if set(row[1:]) != {"0"}])
+
+
+@command.command()
+@click.argument("processes", nargs=-1, required=True, metavar="server | agent-HOST...")
+@_name
+def kill(name: str, processes: tuple[str, ...]) -> None:
+    """End processes of the lab at once, as a crash would; packets go on."""
     from mizar.lab import fleet
 
     with _explained():
         lab = fleet.opened(name)
-    known = [host.name for host in lab.layout.hosts]
-    found = [hosts.read(lab.pins(host)) for host in known]
-    rows = [[reason, *(str(one[reason].packets) for one in found)] for reason in found[0]]
-    table = printing.Table(["REASON", *(host.upper() for host in known)])
-    table.print([row for row in rows if set(row[1:]) != {"0"}])
+        for process in lab.named(processes):
+            lab.stop(process)
+
+
+@command.command()
+@click.argument("processes", nargs=-1, metavar="[server | agent-HOST...]")
+@_name
+def start(name: str, processes: tuple[str, ...]) -> None:
+    """Start what doesn't run, of all or of those named, and wait until the hosts are Ready."""
+    from mizar.lab import fleet
+
+    with _explained():
+        lab = fleet.opened(name)
+        lab.start(lab.named(processes))
 
 
 @command.command("exec", context_settings={"ignore_unknown_options": True})
