@@ -32,8 +32,14 @@ def hint(endpoint: str, host: str, generation: int, flags: int = 0, number: int 
 
 
 def sent(
-    destination: str, payload: bytes = b"hello", *, source: str = backplane.A,
-    mac: str = backplane.A_MAC, to: str = backplane.ROUTER_MAC, l4: object = None, **ip: object,
+    destination: str,
+    payload: bytes = b"hello",
+    *,
+    source: str = backplane.A,
+    mac: str = backplane.A_MAC,
+    to: str = backplane.ROUTER_MAC,
+    l4: object = None,
+    **ip: object,
 ) -> bytes:
     """What endpoint A hands to its interface."""
     header = IP(src=source, dst=destination, **ip)
@@ -42,14 +48,20 @@ def sent(
 
 
 def arp(
-    target: str, *, sender: str = backplane.A, mac: str = backplane.A_MAC, op: int = 1,
+    target: str,
+    *,
+    sender: str = backplane.A,
+    mac: str = backplane.A_MAC,
+    op: int = 1,
 ) -> bytes:
     body = ARP(op=op, hwsrc=mac, psrc=sender, hwdst=NOBODY, pdst=target)
     return bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=mac) / body)
 
 
 def inner(
-    source: str = backplane.REMOTE, destination: str = backplane.A, payload: bytes = b"hello",
+    source: str = backplane.REMOTE,
+    destination: str = backplane.A,
+    payload: bytes = b"hello",
     **ip: object,
 ) -> bytes:
     """An Ethernet frame as another host's endpoint program puts it into a tunnel."""
@@ -58,8 +70,14 @@ def inner(
 
 
 def geneve(
-    content: bytes, options: bytes = b"", *, vni: int = backplane.VNI, version: int = 0,
-    flags: int = 0, protocol: int = ETHERNET, option_bytes: int | None = None,
+    content: bytes,
+    options: bytes = b"",
+    *,
+    vni: int = backplane.VNI,
+    version: int = 0,
+    flags: int = 0,
+    protocol: int = ETHERNET,
+    option_bytes: int | None = None,
 ) -> bytes:
     size = len(options) if option_bytes is None else option_bytes
     first = version << 6 | size // 4
@@ -67,8 +85,14 @@ def geneve(
 
 
 def arrived(
-    content: bytes, *, source: str = backplane.PEER, destination: str = backplane.HOST,
-    port: int = 6081, sport: int = 50000, ttl: int = 64, **ip: object,
+    content: bytes,
+    *,
+    source: str = backplane.PEER,
+    destination: str = backplane.HOST,
+    port: int = 6081,
+    sport: int = 50000,
+    ttl: int = 64,
+    **ip: object,
 ) -> bytes:
     """A frame on the uplink; `content` follows the UDP header."""
     ether = Ether(dst="02:00:00:00:01:01", src=backplane.PEER_MAC)

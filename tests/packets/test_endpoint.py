@@ -91,7 +91,9 @@ def test_largest_packet_fits_the_underlay(host: Host) -> None:
     ],
 )
 def test_source_port_is_the_flows_hash(
-    host: Host, packet: bytes, flow: tuple[int, int, int],
+    host: Host,
+    packet: bytes,
+    flow: tuple[int, int, int],
 ) -> None:
     host.location(REMOTE, PEER)
     _, udp, _ = parts(host.run("endpoint", packet).packet)
@@ -158,5 +160,3 @@ def test_gateway_alone_on_link_of_nothing(host: Host) -> None:
     assert host.run("endpoint", arp(REMOTE)).reason == "ARP_IGNORED"
     outcome = host.run("endpoint", sent(REMOTE, ttl=9))
     assert IP(parts(outcome.packet)[2][8 + 8 + 20 + 14 :]).ttl == 8
-
-

@@ -16,7 +16,9 @@ LEAVES = {
 }
 PROGRAM = st.sampled_from(["uplink_xdp", "uplink_tcx"])
 FAST = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 SEEDS = [
     tunnelled(),
@@ -42,11 +44,19 @@ def readdressed(packet: bytes) -> bytes:
 
 @FAST
 @given(
-    program=PROGRAM, seed=st.sampled_from(SEEDS), edits=st.lists(EDIT, max_size=4),
-    keep=st.integers(34, 200), mend=st.booleans(),
+    program=PROGRAM,
+    seed=st.sampled_from(SEEDS),
+    edits=st.lists(EDIT, max_size=4),
+    keep=st.integers(34, 200),
+    mend=st.booleans(),
 )
 def test_arriving_packets_with_bytes_changed_or_cut_off(
-    host: Host, program: str, seed: bytes, edits: list[tuple[int, int]], keep: int, mend: bool,
+    host: Host,
+    program: str,
+    seed: bytes,
+    edits: list[tuple[int, int]],
+    keep: int,
+    mend: bool,
 ) -> None:
     host.switch(SUBNET)
     host.switch_endpoint(REMOTE, PEER)
@@ -56,11 +66,19 @@ def test_arriving_packets_with_bytes_changed_or_cut_off(
 
 @FAST
 @given(
-    program=PROGRAM, options=st.binary(max_size=252), words=st.integers(0, 63),
-    version=st.sampled_from([0, 0, 0, 1, 3]), flags=st.sampled_from([0, 0x40, CONTROL]),
+    program=PROGRAM,
+    options=st.binary(max_size=252),
+    words=st.integers(0, 63),
+    version=st.sampled_from([0, 0, 0, 1, 3]),
+    flags=st.sampled_from([0, 0x40, CONTROL]),
 )
 def test_arriving_options_of_any_content(
-    host: Host, program: str, options: bytes, words: int, version: int, flags: int,
+    host: Host,
+    program: str,
+    options: bytes,
+    words: int,
+    version: int,
+    flags: int,
 ) -> None:
     content = geneve(inner(), options, version=version, flags=flags, option_bytes=words * 4)
     judge(host, program, arrived(content))
@@ -77,7 +95,9 @@ OPTION = st.builds(
 @FAST
 @given(program=PROGRAM, options=st.lists(OPTION, max_size=10))
 def test_arriving_well_formed_options_in_any_order(
-    host: Host, program: str, options: list[bytes],
+    host: Host,
+    program: str,
+    options: list[bytes],
 ) -> None:
     assume(len(b"".join(options)) <= 252)
     reason = judge(host, program, arrived(geneve(inner(), b"".join(options))))
@@ -97,10 +117,14 @@ def readable(options: list[bytes]) -> bool:
 @FAST
 @given(
     edits=st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), max_size=4),
-    keep=st.integers(34, 90), to=st.sampled_from([REMOTE, backplane.FAR, backplane.B]),
+    keep=st.integers(34, 90),
+    to=st.sampled_from([REMOTE, backplane.FAR, backplane.B]),
 )
 def test_departing_packets_with_bytes_changed_or_cut_off(
-    host: Host, edits: list[tuple[int, int]], keep: int, to: str,
+    host: Host,
+    edits: list[tuple[int, int]],
+    keep: int,
+    to: str,
 ) -> None:
     judge(host, "endpoint", edited(sent(to), edits)[:keep])
 
@@ -110,5 +134,6 @@ def judge(host: Host, program: str, packet: bytes) -> str:
     outcome = host.run(program, packet)
     dropped = {"uplink_xdp": 1, "uplink_tcx": 2, "endpoint": 2}[program]
     assert (outcome.action != dropped) == (
-        outcome.reason in LEAVES[program] and outcome.reason != "HINT_TAKEN")
+        outcome.reason in LEAVES[program] and outcome.reason != "HINT_TAKEN"
+    )
     return outcome.reason

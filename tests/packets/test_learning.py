@@ -46,7 +46,11 @@ def test_transit_packet_teaches_its_origin_and_asks_for_a_hint(host: Host) -> No
     assert host.located(REMOTE).host == mapped(STRANGER)
     (event,) = host.hints()
     assert (event.type, event.vni, event.generation, event.identity) == (
-        1, VNI, A_GENERATION, A_IDENTITY)
+        1,
+        VNI,
+        A_GENERATION,
+        A_IDENTITY,
+    )
     assert (event.endpoint, event.origin) == (mapped(A), mapped(STRANGER))
 
 
@@ -116,7 +120,11 @@ def test_hint_opens_the_direct_path(host: Host, uplink: str) -> None:
     [(4, "HINT_STALE", STRANGER), (5, "HINT_TAKEN", PEER), (6, "HINT_TAKEN", PEER)],
 )
 def test_older_hint_never_overrides(
-    host: Host, uplink: str, generation: int, reason: str, at: str,
+    host: Host,
+    uplink: str,
+    generation: int,
+    reason: str,
+    at: str,
 ) -> None:
     host.location(REMOTE, STRANGER, START - 9 * SECOND, generation=5)
     assert host.run(uplink, tell(REMOTE, PEER, generation)).reason == reason

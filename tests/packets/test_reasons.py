@@ -67,9 +67,7 @@ def padded(packet: bytes, short: int) -> bytes:
     return packet[: len(packet) - short]
 
 
-VLAN_FRAME = bytes(
-    Ether(src=backplane.A_MAC, dst=backplane.ROUTER_MAC) / Dot1Q(vlan=5) / bytes(60)
-)
+VLAN_FRAME = bytes(Ether(src=backplane.A_MAC, dst=backplane.ROUTER_MAC) / Dot1Q(vlan=5) / bytes(60))
 IPV6_FRAME = bytes(Ether(src=backplane.A_MAC, dst="33:33:00:00:00:02", type=0x86DD) / bytes(60))
 TOO_LONG = sent(REMOTE, b"x" * (backplane.ENDPOINT_MTU - 27))
 TCP_SEGMENTS = sent(REMOTE, b"x" * 2900, l4=TCP(sport=1, dport=2))
@@ -176,8 +174,12 @@ ARRIVING = [
 PARTING = [
     Case("STRIPPED", "uplink_xdp", tunnelled()),
     Case("LEFT_TO_TCX", "uplink_xdp", tunnelled(), lambda h: h.configure(delivery_attached=0)),
-    Case("LEFT_TO_TCX", "uplink_xdp", arrived(TO_REMOTE), lambda h: (
-        h.switch(SUBNET), h.switch_endpoint(REMOTE, STRANGER))),
+    Case(
+        "LEFT_TO_TCX",
+        "uplink_xdp",
+        arrived(TO_REMOTE),
+        lambda h: (h.switch(SUBNET), h.switch_endpoint(REMOTE, STRANGER)),
+    ),
     Case("DELIVERED", "uplink_tcx", tunnelled()),
     Case("DECAPSULATION_FAILED", "uplink_tcx", tunnelled(), context={"gso_size": 8}),
 ]

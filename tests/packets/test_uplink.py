@@ -43,7 +43,9 @@ def delivered(host: Host, program: str, packet: bytes) -> bytes:
     ],
 )
 def test_endpoint_gets_the_inner_frame_with_its_own_mac(
-    host: Host, uplink: str, options: bytes,
+    host: Host,
+    uplink: str,
+    options: bytes,
 ) -> None:
     frame = inner()
     got = delivered(host, uplink, arrived(geneve(frame, options)))
@@ -76,7 +78,11 @@ def test_metadata_is_equal_for_all_packets_of_a_flow(host: Host) -> None:
     [(0, 2, 2), (1, 2, 1), (2, 1, 1), (3, 1, 3), (3, 2, 3), (3, 3, 3), (0, 3, 3), (1, 0, 0)],
 )
 def test_congestion_marks_are_combined(
-    host: Host, uplink: str, outer: int, mark: int, expected: int,
+    host: Host,
+    uplink: str,
+    outer: int,
+    mark: int,
+    expected: int,
 ) -> None:
     frame = inner(tos=0x20 | mark)
     got = IP(delivered(host, uplink, arrived(geneve(frame), tos=outer))[14:])
@@ -88,7 +94,9 @@ def test_congestion_marks_are_combined(
 
 @pytest.mark.parametrize("options", [identity(5), identity(5) + origin(STRANGER)])
 def test_transit_rewrites_the_outer_header_alone(
-    host: Host, uplink: str, options: bytes,
+    host: Host,
+    uplink: str,
+    options: bytes,
 ) -> None:
     host.switch(SUBNET)
     host.switch_endpoint(REMOTE, PEER)
@@ -155,8 +163,10 @@ def test_router_spreads_flows_over_a_networks_switches(host: Host, uplink: str) 
     host.router(SUBNET, *holders)
     host.router("::/0")
     content = geneve(inner(FAR_SOURCE, REMOTE))
-    seen = {host.run("uplink_tcx", arrived(content, sport=port)).packet[30:34]
-            for port in range(50000, 50020)}
+    seen = {
+        host.run("uplink_tcx", arrived(content, sport=port)).packet[30:34]
+        for port in range(50000, 50020)
+    }
     assert len(seen) == 2
 
 

@@ -21,10 +21,13 @@ def hosts(request: pytest.FixtureRequest) -> Iterator[wire.Wire]:
 
 
 @pytest.mark.parametrize(
-    ("source", "destination"), [(A, B), (A, A2), (A, C2), (C2, B), (B, A2), (A2, C2)],
+    ("source", "destination"),
+    [(A, B), (A, A2), (A, C2), (C2, B), (B, A2), (A2, C2)],
 )
 def test_every_pair_answers_from_the_first_ping(
-    hosts: wire.Wire, source: str, destination: str,
+    hosts: wire.Wire,
+    source: str,
+    destination: str,
 ) -> None:
     assert hosts.ping(source, destination) == 3
 
@@ -47,9 +50,10 @@ def test_one_way_flow_keeps_going_by_transit_and_arriving(hosts: wire.Wire) -> N
     for host in hosts.hosts.values():
         host.loaded.maps["locations"].delete_batch(list(host.loaded.maps["locations"].keys()))
     before, transit = hosts.counters(3)["DELIVERED"][0], hosts.transit_packets()
-    with namespaces.entered(hosts.endpoint(A)), socket.socket(
-        socket.AF_INET, socket.SOCK_DGRAM
-    ) as sender:
+    with (
+        namespaces.entered(hosts.endpoint(A)),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
         for _ in range(50):
             sender.sendto(b"x", (C2, 9))
     time.sleep(0.1)
@@ -89,9 +93,10 @@ def test_segments_for_a_raised_mtu_are_dropped_with_a_reason(hosts: wire.Wire) -
 def test_vlan_tag_of_a_workload_is_seen_although_the_kernel_hides_it(hosts: wire.Wire) -> None:
     frame = bytes(Ether(dst="02:4d:5a:00:00:01") / Dot1Q(vlan=5) / bytes(60))
     before = hosts.counters(1)["VLAN"][0]
-    with namespaces.entered(hosts.endpoint(A)), socket.socket(
-        socket.AF_PACKET, socket.SOCK_RAW
-    ) as raw:
+    with (
+        namespaces.entered(hosts.endpoint(A)),
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw,
+    ):
         raw.bind(("eth0", 0))
         raw.send(frame)
     time.sleep(0.05)
@@ -112,8 +117,13 @@ def test_workloads_own_tunnel_goes_through_ours(hosts: wire.Wire) -> None:
 
 
 def transfer(
-    hosts: wire.Wire, source: str, destination: str, *,
-    to: str = "", size: str = "64M", timeout: float = 20,
+    hosts: wire.Wire,
+    source: str,
+    destination: str,
+    *,
+    to: str = "",
+    size: str = "64M",
+    timeout: float = 20,
 ) -> None:
     """That much by TCP, to one of the destination's addresses."""
     client, server = (

@@ -76,7 +76,8 @@ class Wire:
         """What all transit tables forwarded."""
         return sum(
             self.counters(number)[reason][0]
-            for number in self.hosts for reason in ("SWITCHED", "ROUTED", "LEFT_TO_TCX")
+            for number in self.hosts
+            for reason in ("SWITCHED", "ROUTED", "LEFT_TO_TCX")
         )
 
     def fill(self) -> None:
@@ -140,7 +141,11 @@ def namespace(name: str, made: list[str]) -> str:
 
 
 def add_host(
-    wire: Wire, number: int, underlay: str, made: list[str], stack: contextlib.ExitStack,
+    wire: Wire,
+    number: int,
+    underlay: str,
+    made: list[str],
+    stack: contextlib.ExitStack,
 ) -> Host:
     netns = namespace(f"{wire.prefix}-h{number}", made)
     for command in (
