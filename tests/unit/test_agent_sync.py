@@ -193,18 +193,18 @@ def test_a_failing_endpoint_is_named_retried_and_holds_nobody_up(world):
     assert failure.message == "endpoint blue/e2: no room"
     assert len(world.rows("ports")) == 1
 
-    due = world.sync.next_retry()
+    due = world.sync.next_retry
     world.now = due
     world.sync.retry()
-    assert world.sync.next_retry() - due == pytest.approx(2 * sync.RETRY_FIRST_S)
+    assert world.sync.next_retry - due == pytest.approx(2 * sync.RETRY_FIRST_S)
 
     world.endpoints.broken = set()
     world.sync.retry()
     assert world.sync.failures, "not due yet"
-    world.now = world.sync.next_retry()
+    world.now = world.sync.next_retry
     world.sync.retry()
     assert not world.sync.failures
-    assert world.sync.next_retry() is None
+    assert world.sync.next_retry is None
     assert len(world.rows("ports")) == 2
 
 
@@ -216,7 +216,7 @@ def test_an_endpoint_that_fails_to_change_keeps_what_it_still_has(world):
     world.sync.apply([endpoint(2, addresses=["10.0.0.77"])], [])
     assert not world.rows("local"), "nothing reaches the address that was taken away"
     world.endpoints.broken = set()
-    world.now = world.sync.next_retry()
+    world.now = world.sync.next_retry
     world.sync.retry()
     assert list(world.rows("local")) == [(7, tables.address_bytes("10.0.0.77"))]
 

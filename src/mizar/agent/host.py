@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import time
 from collections.abc import Callable
 from concurrent import futures
 from typing import TypeVar
@@ -42,7 +44,9 @@ class Host:
         self._revision = 0
         self._snapshot: list[entries.Entry] = []
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="kernel")
-        self._failed = asyncio.Event()
+        self._told: list[stream.Failure] = []
+        self._changed = asyncio.Event()
+        self._vanished: asyncio.Queue[str] = asyncio.Queue()
 
     def hello(self) -> stream.Hello:
         self._snapshot = []
@@ -64,7 +68,7 @@ class Host:
             # What is in force is unclear: the next Hello asks for a snapshot.
             self._epoch, self._revision = "", 0
             raise
-        self._failed.set()
+        self._changed.set()
         return None if self._snapshot else self._ack()
 
     async def run(self, server: str) -> None:
@@ -73,11 +77,12 @@ class Host:
         sender = hints.Sender(self._wire.address)
         events = ring.Reader(self._path.maps["events"], self._hinter(sender))
         monitor = netlink.Monitor()
-        asyncio.get_running_loop().add_reader(monitor.fileno(), self._vanished, monitor)
+        asyncio.get_running_loop().add_reader(monitor.fileno(), self._notice, monitor)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(stream_client.run())
                 group.create_task(self._retry_for_ever(stream_client))
+                group.create_task(self._heal_for_ever())
         finally:
             asyncio.get_running_loop().remove_reader(monitor.fileno())
             events.close()
@@ -86,7 +91,8 @@ class Host:
             self._worker.shutdown()
 
     def _ack(self) -> stream.Ack:
-        return stream.Ack(self._epoch, self._revision, self._sync.failures)
+        self._told = self._sync.failures
+        return stream.Ack(self._epoch, self._revision, self._told)
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -122,23 +128,29 @@ class Host:
             self._path.attach_uplink(self._wire.ifindex, self._mode)
 
     async def _retry_for_ever(self, stream_client: client.Client) -> None:
+        """Tries what failed again when it is due; tells the server of what changed by itself."""
         while True:
-            self._failed.clear()
-            due = self._sync.next_retry()
-            pause_s = IDLE_S if due is None else max(0.0, due - asyncio.get_running_loop().time())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._failed.wait(), pause_s)
-                continue
-            before = self._sync.failures
-            await self._in_worker(self._sync.retry)
-            if self._sync.failures != before and not self._snapshot:
+            if self._sync.failures != self._told and self._epoch and not self._snapshot:
                 await stream_client.acknowledge(self._ack())
+            self._changed.clear()
+            due = self._sync.next_retry
+            pause_s = IDLE_S if due is None else max(0.0, due - time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause_s)
+                continue
+            await self._in_worker(self._sync.retry)
+
+    async def _heal_for_ever(self) -> None:
+        while True:
+            name = await self._vanished.get()
+            await self._in_worker(functools.partial(self._sync.heal, name))
+            self._changed.set()
 
     def _hinter(self, sender: hints.Sender) -> Callable[[bytes], None]:
         codec = self._path.types.struct("hint_event")
         return lambda record: sender.send(codec.unpack(record))
 
-    def _vanished(self, monitor: netlink.Monitor) -> None:
+    def _notice(self, monitor: netlink.Monitor) -> None:
         for name in monitor.deleted():
             if plumbing.INTERFACE.fullmatch(name):
-                self._worker.submit(self._sync.heal, name)
+                self._vanished.put_nowait(name)

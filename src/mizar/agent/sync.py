@@ -48,7 +48,12 @@ class Failing:
 
 
 class Sync:
-    """The desired state of this host, and how much of it is in force."""
+    """The desired state of this host, and how much of it is in force.
+
+    ``failures``: what could not be applied and still isn't. ``next_retry``: when the next of
+    them is due, by the clock; None without any. Both are replaced as a whole, so other
+    threads may read them.
+    """
 
     def __init__(
         self,
@@ -62,15 +67,8 @@ class Sync:
         self._desired: Desired = {}
         self._ifindex: dict[entries.EntryKey, int] = {}
         self._failing: dict[entries.EntryKey, Failing] = {}
-
-    @property
-    def failures(self) -> list[stream.Failure]:
-        """What could not be applied and still isn't."""
-        return [stream.Failure(key, failing.message) for key, failing in self._failing.items()]
-
-    def next_retry(self) -> float | None:
-        """When the next failed entry is due, by the clock; None without any."""
-        return min((failing.due for failing in self._failing.values()), default=None)
+        self.failures: list[stream.Failure] = []
+        self.next_retry: float | None = None
 
     def apply(self, upserts: Iterable[entries.Entry], deletes: Iterable[entries.EntryKey]) -> None:
         """Takes one change of the desired state; a key both deleted and upserted is upserted."""
@@ -165,6 +163,8 @@ class Sync:
                 self._failing.setdefault(key, Failing()).again(errors[key], self._clock())
             else:
                 self._failing.pop(key, None)
+        self.failures = [stream.Failure(key, one.message) for key, one in self._failing.items()]
+        self.next_retry = min((one.due for one in self._failing.values()), default=None)
 
     def _recall(self, key: entries.EntryKey, entry: entries.EndpointEntry) -> None:
         """A running endpoint's interface, from its row: so a failure doesn't orphan it."""
