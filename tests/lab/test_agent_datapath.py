@@ -210,6 +210,17 @@ def test_while_new_maps_wait_for_the_snapshot_the_old_programs_go_on(machine):
     assert not set(replaced.values()) & set(running.values())
 
 
+def test_a_new_build_with_another_cache_is_switched_in_at_once(machine):
+    machine.start("tcx")
+    machine.snapshot()
+    running = machine.program_ids()
+    machine.path.pins.record_layout("locations", "something-else")
+    machine.start("tcx")
+    assert not machine.path.pending
+    assert not set(machine.program_ids().values()) & set(running.values())
+    assert machine.ping() == 3
+
+
 def test_a_map_that_a_program_is_pinned_for_is_told_apart(machine):
     machine.start("tcx")
     spec = machine.path.maps["ports"].spec

@@ -71,7 +71,7 @@ class World:
     def __init__(self):
         self.diary = []
         self.now = 0.0
-        self.maps = {name: MemoryTable(name, self.diary) for name in mirror.MAPS}
+        self.maps = {name: MemoryTable(name, self.diary) for name in tables.MAPS}
         self.endpoints = MemoryEndpoints(self.diary)
         self.restart()
 

@@ -13,17 +13,6 @@ from typing import Protocol
 from mizar.bpf import errors
 from mizar.datapath import tables
 
-MAPS = (
-    "underlay_prefixes",
-    "switch_networks",
-    "switch_endpoints",
-    "router_networks",
-    "routes",
-    "local",
-    "ports",
-)
-"""The maps that follow the desired entries, in the order in which rows are written."""
-
 BATCH_MIN = 4
 
 RowKey = tuple[str, tables.Key]
@@ -43,7 +32,7 @@ class Mirror:
     """``maps``: by name. ``writes``: rows written and deleted so far."""
 
     def __init__(self, maps: Mapping[str, Table]) -> None:
-        self._maps = {name: maps[name] for name in MAPS}
+        self._maps = {name: maps[name] for name in tables.MAPS}
         self._rows = {name: dict(table.items()) for name, table in self._maps.items()}
         self.writes = 0
 
@@ -54,17 +43,17 @@ class Mirror:
         return {(name, key) for name, rows in self._rows.items() for key in rows}
 
     def put(self, rows: Iterable[tables.Row]) -> dict[RowKey, str]:
-        """Writes what differs, map by map in the order of `MAPS`; what was refused, and why."""
+        """Writes what differs, in the order of `tables.MAPS`; what was refused, and why."""
         changed = [row for row in rows if self._rows[row.map].get(row.key) != row.value]
-        changed.sort(key=lambda row: MAPS.index(row.map))
+        changed.sort(key=lambda row: tables.MAPS.index(row.map))
         refused: dict[RowKey, str] = {}
         for name, group in groupby(changed, attrgetter("map")):
             refused |= self._put(name, list(group))
         return refused
 
     def delete(self, keys: Collection[RowKey]) -> None:
-        """Deletes what is there, in the reverse order of `MAPS`."""
-        for name in reversed(MAPS):
+        """Deletes what is there, in the reverse order of `tables.MAPS`."""
+        for name in reversed(tables.MAPS):
             present = [key for owner, key in keys if owner == name and key in self._rows[name]]
             if len(present) >= BATCH_MIN:
                 self._maps[name].delete_batch(present)

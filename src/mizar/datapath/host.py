@@ -3,7 +3,7 @@
 The maps are the truth of what runs. A new build of the programs takes over the
 maps whose layout is the same and switches every attachment atomically; where a
 layout differs (or a pin is missing or damaged) there are new maps, which must be
-filled before the switch: `Datapath.pending` is True until `settle`.
+filled before the switch: `Datapath.pending` is True until `settle`. Caches start empty.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Datapath:
         self.types = types
         self.maps = opened
         self.attachments = attachments.Attachments(pinned, loaded, tcx)
-        self.pending = bool(fresh) and self.attachments.any()
+        self.pending = bool(fresh.intersection(tables.MAPS)) and self.attachments.any()
         self.attachments.hold = self.pending
         self._version = version
         self._programs = loaded

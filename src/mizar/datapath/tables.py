@@ -21,6 +21,17 @@ TUNNEL_OVERHEAD = 58
 HOLDERS_MAX = 8
 VNI_BITS = 32
 
+MAPS = (
+    "underlay_prefixes",
+    "switch_networks",
+    "switch_endpoints",
+    "router_networks",
+    "routes",
+    "local",
+    "ports",
+)
+"""The maps that follow the entries, in the order in which rows are written."""
+
 INTERFACE_VETH = 0
 INTERFACE_TAP = 1
 
