@@ -3,7 +3,7 @@
  *
  * The sizes here are upper limits: user space may create a map smaller, or with
  * one entry where the host doesn't have the role. Only the caches (locations,
- * hint_times, next_hops) evict.
+ * hint_times, next_hops, accepted_sources) evict.
  */
 #ifndef MIZAR_MAPS_H
 #define MIZAR_MAPS_H
@@ -96,6 +96,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct next_hop);
 } next_hops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LIMIT_ACCEPTED_SOURCES);
+	__type(key, __u32);
+	__type(value, struct accepted_source);
+} accepted_sources SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

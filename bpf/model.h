@@ -25,6 +25,7 @@ enum limit {
 	LIMIT_UNDERLAY_PREFIXES = 256,    /* declared underlay prefixes */
 	LIMIT_HINT_PAIRS = 16384,         /* pairs whose HINTs are rate-limited (LRU) */
 	LIMIT_NEXT_HOPS = 256,            /* next hops kept for transit, per CPU (cache) */
+	LIMIT_ACCEPTED_SOURCES = 256,     /* underlay sources lately accepted, per CPU (cache) */
 	LIMIT_EVENTS_BYTES = 262144,      /* ring of events to the agent */
 	LIMIT_HOLDERS = 8,                /* holders of one transit table */
 	LIMIT_GENEVE_OPTIONS = 8,         /* options walked in one packet */
@@ -146,6 +147,13 @@ struct next_hop {                /* next_hops: what the kernel's tables said, in
 	__u8 macs[12];           /* destination and source, as in a frame */
 };
 #define NEXT_HOP_JIFFIES 2       /* asked again after this: 2 to 20 ms, by the kernel's HZ */
+
+struct accepted_source {         /* accepted_sources: what underlay_prefixes said */
+	__u64 asked_jiffies;
+	__be32 address;          /* 0: empty */
+	__u32 reserved;
+};
+#define ACCEPTED_SOURCE_JIFFIES 2  /* asked again after this */
 
 struct counter {                 /* counters: per CPU, index = enum reason */
 	__u64 packets;

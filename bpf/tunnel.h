@@ -9,6 +9,7 @@
 
 #include "checksum.h"
 #include "geneve.h"
+#include "hash.h"
 #include "parse.h"
 
 #define TUNNEL_HEADERS_MAX \
@@ -52,18 +53,37 @@ static __always_inline int outer_read(const struct frame *frame, const struct ho
 	return ipv4_is_fragment(outer) ? REASON_FRAGMENT : GO_ON;
 }
 
+/* A source outside the prefixes is looked up each time; one inside, every few
+ * milliseconds: the lookup in the trie costs as much as half of the parsing. */
+static __always_inline bool source_accepted(__be32 from)
+{
+	struct underlay_key source = {.prefix_bits = 128};
+	__u32 slot = hash_mix(from) % LIMIT_ACCEPTED_SOURCES;
+	struct accepted_source *known = bpf_map_lookup_elem(&accepted_sources, &slot);
+	__u64 now = bpf_jiffies64();
+
+	if (!known)
+		return false;
+	if (known->address == from && now - known->asked_jiffies < ACCEPTED_SOURCE_JIFFIES)
+		return true;
+	address_from_ipv4(ADDRESS(source.address), from);
+	if (!bpf_map_lookup_elem(&underlay_prefixes, &source))
+		return false;
+	known->address = from;
+	known->asked_jiffies = now;
+	return true;
+}
+
 static __always_inline int outer_check(const struct frame *frame, const struct tunnel *t)
 {
 	__u32 total = bpf_ntohs(t->outer->tot_len);
-	struct underlay_key source = {.prefix_bits = 128};
 
 	if (total > frame->bytes - sizeof(struct ethhdr))
 		return REASON_TRUNCATED;
 	if (bpf_ntohs(t->udp->len) != total - sizeof(struct iphdr) ||
 	    total < OUTER_HEADERS - sizeof(struct ethhdr) || ipv4_sum(t->outer) != 0xffff)
 		return REASON_MALFORMED;
-	address_from_ipv4(ADDRESS(source.address), t->outer->saddr);
-	return bpf_map_lookup_elem(&underlay_prefixes, &source) ? GO_ON : REASON_UNDERLAY_SOURCE;
+	return source_accepted(t->outer->saddr) ? GO_ON : REASON_UNDERLAY_SOURCE;
 }
 
 /* Through the Geneve header and its options. */

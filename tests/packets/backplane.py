@@ -90,8 +90,8 @@ class Host:
 
     def reset(self) -> None:
         """Empty tables, then the usual ones: A, B and TAP here, a switch and a router at PEER."""
-        for name, table in self.maps.items():
-            if name not in ("host_config", "counters", "events", "next_hops"):
+        for table in self.maps.values():
+            if table.spec.type in (maps.HASH, maps.LRU_HASH, maps.LPM_TRIE):
                 table.delete_batch(list(table.keys()))
         self._zero_counters()
         self.hints()
@@ -123,8 +123,15 @@ class Host:
         self.maps["ports"].update(LOOPBACK, row)
 
     def local(
-        self, address: str, ifindex: int, endpoint_mac: str, *,
-        vni: int = VNI, kind: int = 0, identity: int = 0, generation: int = 1,
+        self,
+        address: str,
+        ifindex: int,
+        endpoint_mac: str,
+        *,
+        vni: int = VNI,
+        kind: int = 0,
+        identity: int = 0,
+        generation: int = 1,
     ) -> None:
         row = (ifindex, identity, generation, mac(endpoint_mac), kind)
         self.maps["local"].update((vni, mapped(address)), row)
@@ -145,7 +152,11 @@ class Host:
         self.maps["switch_endpoints"].update((VNI, mapped(address)), (mapped(host), 1, 0))
 
     def location(
-        self, address: str, host: str, confirmed: int = START, generation: int = 0,
+        self,
+        address: str,
+        host: str,
+        confirmed: int = START,
+        generation: int = 0,
     ) -> None:
         row = (mapped(host), confirmed, generation, 0)
         self.maps["locations"].update((VNI, mapped(address)), row)

@@ -13,10 +13,12 @@ from backplane import (
     ROUTER_MAC,
     STRANGER,
     SUBNET,
+    UNDERLAY,
     VNI,
     A,
     Host,
     mapped,
+    prefix,
 )
 from frames import IP, UDP, arrived, geneve, identity, inner, option, origin, tunnelled
 from scapy.layers.l2 import Ether
@@ -124,6 +126,13 @@ def test_next_hop_that_moved_is_noticed(host: Host) -> None:
     finally:
         host.neighbour(PEER, PEER_MAC)
         time.sleep(0.05)
+
+
+def test_withdrawn_underlay_prefix_is_noticed(host: Host, uplink: str) -> None:
+    delivered(host, uplink, tunnelled())
+    assert host.maps["underlay_prefixes"].delete(prefix(UNDERLAY))
+    time.sleep(0.05)
+    assert host.run(uplink, tunnelled()).reason == "UNDERLAY_SOURCE"
 
 
 def test_holder_that_is_the_endpoints_host_delivers(host: Host, uplink: str) -> None:

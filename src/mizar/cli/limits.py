@@ -34,6 +34,7 @@ LOCATIONS 65536 bpf/model.h learned endpoint locations of one host (LRU)
 UNDERLAY_PREFIXES 256 bpf/model.h declared underlay prefixes
 HINT_PAIRS 16384 bpf/model.h pairs whose HINTs are rate-limited (LRU)
 NEXT_HOPS 256 bpf/model.h next hops kept for transit, per CPU (cache)
+ACCEPTED_SOURCES 256 bpf/model.h underlay sources lately accepted, per CPU (cache)
 EVENTS_BYTES 262144 bpf/model.h ring of events to the agent
 HOLDERS 8 bpf/model.h holders of one transit table
 GENEVE_OPTIONS 8 bpf/model.h options walked in one packet
