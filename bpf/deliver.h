@@ -17,20 +17,19 @@ struct arrival {
 	bool via_transit;
 };
 
-/* `skb` begins with an Ethernet header, whatever is in it. */
+/* `skb` begins with an Ethernet header, whatever is in it. Written by helper, not in
+ * place: see uplink_tcx. */
 static __always_inline int endpoint_receive(struct __sk_buff *skb,
 					    const struct host_config *config,
 					    const struct local_endpoint *to)
 {
-	struct frame frame = frame_of_skb(skb);
-	struct ethhdr *ethernet = frame.data;
+	struct ethhdr ethernet = {.h_proto = bpf_htons(ETH_P_IP)};
 	long action;
 
-	if ((void *)(ethernet + 1) > frame.end)
+	mac_copy(ethernet.h_dest, to->mac);
+	mac_copy(ethernet.h_source, config->router_mac);
+	if (bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0))
 		return REASON_TRUNCATED;
-	mac_copy(ethernet->h_dest, to->mac);
-	mac_copy(ethernet->h_source, config->router_mac);
-	ethernet->h_proto = bpf_htons(ETH_P_IP);
 	/* What XDP stripped was judged by the inner MAC: the stack took it for a stranger's. */
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);

@@ -228,23 +228,38 @@ static __always_inline int deliver_tunnelled(struct __sk_buff *skb,
 		.identity = t->options.identity,
 		.via_transit = came_by_transit(t),
 	};
-	int left = ecn_combine(t->inner, t->outer->tos);
+	struct iphdr inner = *t->inner;
+	int left = ecn_combine(&inner, t->outer->tos);
+	bool marked = inner.tos != t->inner->tos;
 
 	if (left != GO_ON)
 		return left;
 	if (bpf_skb_adjust_room(skb, -(int)t->bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return REASON_DECAPSULATION_FAILED;
+	if (marked && bpf_skb_store_bytes(skb, sizeof(struct ethhdr), &inner, sizeof(inner), 0))
+		return REASON_DECAPSULATION_FAILED;
 	return deliver(skb, config, &arrival, to);
 }
 
-static __always_inline int transit_tcx(const struct host_config *config, struct tunnel *t)
+static __always_inline int transit_tcx(struct __sk_buff *skb, const struct host_config *config,
+				       struct tunnel *t)
 {
 	struct address *next = 0;
 	enum reason reason = transit_route(t, config, &next);
+	struct {
+		struct iphdr ip;
+		struct udphdr udp;
+	} outer;
 
 	if (verdict_of(reason) != VERDICT_PASS || !next)
 		return reason;
+	outer.ip = *t->outer;
+	outer.udp = *t->udp;
+	t->outer = &outer.ip;
+	t->udp = &outer.udp;
 	outer_rewrite(t, config, next);
+	if (bpf_skb_store_bytes(skb, sizeof(struct ethhdr), &outer, sizeof(outer), 0))
+		return REASON_REDIRECT_FAILED;
 	if (bpf_redirect_neigh(config->uplink_ifindex, 0, 0, 0) != TC_ACT_REDIRECT)
 		return REASON_REDIRECT_FAILED;
 	return reason;
@@ -278,9 +293,11 @@ static __always_inline int tcx_stages(struct __sk_buff *skb)
 	if (left != GO_ON)
 		return left;
 	to = bpf_map_lookup_elem(&local, &t.destination);
-	return to ? deliver_tunnelled(skb, config, &t, to) : transit_tcx(config, &t);
+	return to ? deliver_tunnelled(skb, config, &t, to) : transit_tcx(skb, config, &t);
 }
 
+/* Writes to packets by helper, never in place: a program that does so gets its own copy
+ * of each packet that somebody else holds too (tcpdump), and a copy has no metadata. */
 SEC("tc")
 int uplink_tcx(struct __sk_buff *skb)
 {

@@ -49,3 +49,11 @@ def received_packets(lab: fleet.Lab, endpoint: str) -> int:
     command = ["ip", "netns", "exec", lab.netns(endpoint), "cat", "/sys/class/net/eth0/statistics"]
     command[-1] += "/rx_packets"
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_watching_an_uplink_costs_no_packet(lab: fleet.Lab) -> None:
+    """A capture shares packets: a program that writes in place gets copies without metadata."""
+    with labkit.Capture(lab.netns("h3"), "eth0", outgoing=False) as capture:
+        done = lab.run("blue/web1", ["ping", "-q", "-c", "10", "-i", "0.05", "10.0.1.13"])
+    assert " 0% packet loss" in done.stdout
+    assert len(capture.lengths) >= 10
