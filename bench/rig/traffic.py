@@ -9,6 +9,10 @@ from rig import namespaces
 PORT = 5201
 PING_COUNT = 5000
 
+# Named, because machines differ: BBR, some distributions' default, paces by the bandwidth that
+# it has seen, and so measures the machine's hiccups.
+CONGESTION_CONTROL = "cubic"
+
 
 def serve(run: namespaces.Namespaces, namespace: str) -> None:
     """Start an iperf3 server and wait until it listens."""
@@ -23,7 +27,8 @@ def serve(run: namespaces.Namespaces, namespace: str) -> None:
 
 def tcp_gbit_s(namespace: str, server: str, seconds: int = 1) -> float:
     """Rate of one TCP stream to an iperf3 server, as the receiver counted it."""
-    client = ["iperf3", "--json", "--client", server, "--port", str(PORT), "--time", str(seconds)]
+    client = ["iperf3", "--json", "--client", server, "--port", str(PORT)]
+    client += ["--time", str(seconds), "--congestion", CONGESTION_CONTROL]
     report = json.loads(namespaces.run(namespaces.inside(namespace, client)))
     return float(report["end"]["sum_received"]["bits_per_second"]) / 1e9
 
