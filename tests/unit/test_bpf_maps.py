@@ -80,6 +80,18 @@ def test_the_refused_entry_of_a_batch_is_named(loaded: objects.Collection) -> No
         loaded.maps["prefixes"].update_batch(keys, [1, 2, 3])
 
 
+@pytest.mark.parametrize("name", ["prefixes", "tallies"])
+def test_a_full_map_is_named_with_its_size(loaded: objects.Collection, name: str) -> None:
+    full = loaded.maps[name]
+    keys = [(32, n.to_bytes(4, "big")) if name == "prefixes" else n for n in range(1025)]
+    value = 1 if name == "prefixes" else [1] * libbpf.possible_cpus()
+    try:
+        with pytest.raises(errors.BpfError, match=rf"map {name} is full \(1024 entries\): write"):
+            full.update_batch(keys, [value] * len(keys))
+    finally:
+        full.delete_batch(keys)
+
+
 def test_the_oldest_entry_makes_room_in_an_lru_map(loaded: objects.Collection) -> None:
     recent = loaded.maps["recent"]
     recent.update_batch(range(5000), list(range(5000)))

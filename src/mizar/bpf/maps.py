@@ -18,6 +18,7 @@ NO_PREALLOC = 1
 ANY, NOEXIST, EXIST = 0, 1, 2
 _PER_CPU = {PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH}
 _NO_BATCH = {errors.ENOTSUPP, errno.EOPNOTSUPP, errno.EINVAL}
+_FULL = {errno.E2BIG, errno.ENOSPC}  # a hash; a longest-prefix trie
 _CHUNK = 4096
 
 
@@ -199,8 +200,8 @@ class Map(handles.Handle):
         return codec
 
     def _check(self, result: int, action: str) -> None:
-        remedy = f"it holds at most {self.max_entries} entries" if result == -errno.E2BIG else ""
-        libbpf.check(result, f"map {self.name}: {action}", remedy)
+        full = f" is full ({self.max_entries} entries)" if -result in _FULL else ""
+        libbpf.check(result, f"map {self.name}{full}: {action}")
 
 
 class _Batch(NamedTuple):
