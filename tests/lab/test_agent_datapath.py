@@ -239,15 +239,32 @@ def test_an_uplink_that_was_replaced_is_attached_anew(machine):
     again.close()
 
 
-def test_another_uplink_takes_over_from_one_that_is_still_there(machine):
-    machine.start("xdp")
+@pytest.mark.parametrize("tcx", [True, False])
+def test_another_uplink_takes_over_from_one_that_is_still_there(machine, tcx):
+    machine.start("xdp", tcx)
+    old = machine.uplink
     agents.command("ip", "link", "add", "wire1", "type", "veth", "peer", "name", "far1")
     with netlink.Route() as route:
         machine.uplink = route.link("wire1").number
-    machine.start("xdp")
+    machine.start("xdp", tcx)
+    assert not machine.path.attachments.delivery_current(old)
+    assert links.Filter(old, links.INGRESS).program_id == 0
     assert machine.path.attachments.delivery_current(machine.uplink)
     assert "xdp" in agents.command("ip", "link", "show", "wire1")
     assert "xdp" not in agents.command("ip", "link", "show", "wire0")
+
+
+@pytest.mark.parametrize("tcx", [True, False])
+def test_filters_whose_marks_are_lost_are_marked_again(machine, tcx):
+    machine.start("tcx", tcx)
+    machine.snapshot()
+    marked = machine.program_ids()
+    for pin in machine.path.pins.links.iterdir():
+        if pin.is_symlink():
+            pin.unlink()
+    machine.start("tcx", tcx)
+    machine.snapshot()
+    assert machine.program_ids() == marked
 
 
 def test_endpoints_get_what_they_need(machine):

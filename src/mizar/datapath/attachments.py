@@ -108,10 +108,12 @@ class Attachments:
         self._link(name, program, ifindex, _attach_tcx)
 
     def _filter(self, name: str, program: programs.Program, ifindex: int) -> None:
+        # Marked first: a crash in between leaves a mark without a filter, never the reverse.
+        if _marked(self._pins.links / name) != ifindex:
+            self.detach(name)
+            (self._pins.links / name).symlink_to(f"{FILTER_MARK}:{ifindex}")
         if self._outdated(_filter_program(ifindex), program):
             links.attach_cls(program, ifindex, links.INGRESS)
-            pins.remove(self._pins.links / name)
-            (self._pins.links / name).symlink_to(f"{FILTER_MARK}:{ifindex}")
 
     def _link(self, name: str, program: programs.Program, ifindex: int, attach: Attach) -> None:
         pin = self._pins.links / name
@@ -141,12 +143,16 @@ def _linked_to(pin: Path) -> int:
         return 0
 
 
+def _marked(pin: Path) -> int:
+    """The interface that a filter's mark names, gone or not; 0 if the pin is no mark."""
+    return int(os.readlink(pin).partition(":")[2]) if pin.is_symlink() else 0
+
+
 def _filter_ifindex(pin: Path) -> int:
     """The interface of a filter's mark; 0 if it is gone."""
-    number = int(os.readlink(pin).partition(":")[2])
     with contextlib.suppress(OSError):
-        socket.if_indextoname(number)
-        return number
+        socket.if_indextoname(_marked(pin))
+        return _marked(pin)
     return 0
 
 
