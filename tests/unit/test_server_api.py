@@ -63,9 +63,17 @@ def test_lists_are_of_one_tenant_or_all_and_select_by_label(client):
         "size==small,new": ["other"],
         "size!=small": ["acme"],
         "size=large": [],
+        "!new": ["acme"],
+        "size, size != large": ["other"],
     }.items():
         items = client.get("/v1/tenants", params={"labelSelector": selector}).json()["items"]
         assert [item["metadata"]["name"] for item in items] == names
+
+
+@pytest.mark.parametrize("selector", ["size in (small)", "=x", "a b", "!size=small", "size=a=b"])
+def test_a_selector_that_is_not_understood_is_refused(client, selector):
+    answer = client.get("/v1/tenants", params={"labelSelector": selector})
+    assert f"{selector!r} is none of label=value" in error(answer, 400)["message"]
 
 
 def test_a_manifest_is_applied_whole_or_not_at_all(client):
@@ -164,8 +172,9 @@ def test_the_description_names_every_kind_and_path(client):
     assert client.get("/v1/healthz").json()["status"] == "ok"
 
 
-def start(tmp_path, listen, store="server.db"):
-    code = f"from mizar.server import main\nmain.run({listen!r}, {str(tmp_path / store)!r})"
+def start(tmp_path, listen, store="server.db", underlay=()):
+    arguments = listen, str(tmp_path / store), underlay
+    code = f"from mizar.server import main\nmain.run(*{arguments!r})"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
     )
@@ -186,7 +195,12 @@ def test_a_socket_in_use_is_refused_and_a_stale_one_replaced(tmp_path):
 
 @pytest.mark.parametrize(
     ("listen", "reason"),
-    [("unix:{}/file", "a file is there"), ("nonsense", "write HOST:PORT"), ("127.0.0.1:{}", "")],
+    [
+        ("unix:{}/file", "a file is there"),
+        ("nonsense", "write HOST:PORT"),
+        ("127.0.0.1:99999", "write HOST:PORT"),
+        ("127.0.0.1:{}", ""),
+    ],
 )
 def test_where_it_can_not_listen_it_says_why(tmp_path, listen, reason):
     (tmp_path / "file").write_text("")
@@ -198,3 +212,17 @@ def test_where_it_can_not_listen_it_says_why(tmp_path, listen, reason):
         failed = start(tmp_path, [address])
     assert f"can't listen on {address}" in failed.stderr
     assert reason in failed.stderr
+
+
+@pytest.mark.parametrize("prefix", ["10.0.0.0/33", "10.0.0.1/8", "10.0.0.1", "fd00::/8", "hosts"])
+def test_an_underlay_that_is_no_prefix_is_refused_at_the_start(tmp_path, prefix):
+    failed = start(tmp_path, [f"unix:{tmp_path}/server.sock"], underlay=["192.0.2.0/24", prefix])
+    assert f"StartError: --underlay {prefix}: " in failed.stderr
+    assert "write it as 10.20.0.0/16" in failed.stderr
+
+
+def test_a_store_whose_directory_can_not_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    failed = start(tmp_path, [f"unix:{tmp_path}/server.sock"], "file/server.db")
+    assert "StartError: store " in failed.stderr
+    assert "can't make its directory" in failed.stderr

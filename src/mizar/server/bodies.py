@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +17,7 @@ BODY_BYTES_MAX: Final = 4 << 20  # bytes of one request
 INLINE_BYTES_MAX: Final = 16 << 10
 JSON: Final = "application/json"
 YAML: Final = ("application/yaml", "application/x-yaml", "text/yaml")
+_TERM: Final = re.compile(r"(!?)([-\w./]+)\s*(?:(==?|!=)\s*([-\w.]*))?")
 
 
 async def resource(request: requests.Request, tenant: str) -> resources.Resource:
@@ -54,20 +56,23 @@ def revision(request: requests.Request, name: str) -> int | None:
 
 
 def selector(request: requests.Request) -> Callable[[resources.Resource], bool]:
-    """From ``labelSelector``: terms joined by ',', each ``label=value``, ``!=`` or a bare label."""
+    """From ``labelSelector``: terms joined by ',': ``l=v``, ``l==v``, ``l!=v``, ``l``, ``!l``."""
     terms = [t.strip() for t in request.query_params.get("labelSelector", "").split(",")]
     checks = [_term(term) for term in terms if term]
     return lambda found: all(check(found.metadata.labels) for check in checks)
 
 
 def _term(term: str) -> Callable[[dict[str, str]], bool]:
-    if "!=" in term:
-        label, value = (part.strip() for part in term.split("!=", 1))
+    match = _TERM.fullmatch(term)
+    absent, label, operator, value = match.groups() if match else ("", "", "", "")
+    if not label or (absent and operator):
+        known = "label=value, label!=value, label, !label"
+        raise problems.RequestError("malformed", f"labelSelector: {term!r} is none of {known}")
+    if operator is None:
+        return lambda labels: (label in labels) is not bool(absent)
+    if operator == "!=":
         return lambda labels: labels.get(label) != value
-    if "=" in term:
-        label, value = (part.strip() for part in term.replace("==", "=", 1).split("=", 1))
-        return lambda labels: labels.get(label) == value
-    return lambda labels: term in labels
+    return lambda labels: labels.get(label) == value
 
 
 def _decoded(text: str) -> object:

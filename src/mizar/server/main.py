@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import pathlib
 import signal
@@ -45,12 +46,23 @@ def run(
     addresses must lie (empty: anywhere). Raises `StartError`.
     """
     configure_log(log_level)
+    _check_underlay(underlay)
     try:
         with contextlib.ExitStack() as stack:
             listening = [stack.enter_context(_listening(address)) for address in listen]
             uvloop.run(_serve(listening, store, underlay))
     except (sockets.ListenError, port.StoreError) as error:
         raise StartError(str(error)) from None
+
+
+def _check_underlay(underlay: Sequence[str]) -> None:
+    for prefix in underlay:
+        try:
+            parsed = ipaddress.ip_network(prefix)
+        except ValueError as error:
+            raise StartError(f"--underlay {prefix}: {error}; write it as 10.20.0.0/16") from None
+        if parsed.version != 4 or prefix != str(parsed):
+            raise StartError(f"--underlay {prefix}: not an IPv4 prefix; write it as 10.20.0.0/16")
 
 
 def configure_log(level: str) -> None:
@@ -82,8 +94,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def _serve(listening: list[socket.socket], path: str, underlay: Sequence[str]) -> None:
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    store = sqlite.SqliteStore(path)
+    store = _open_store(path)
     served = controller.Controller(store, underlay)
     await served.start()
     server = _Uvicorn(_config(served))
@@ -106,6 +117,15 @@ async def _serve(listening: list[socket.socket], path: str, underlay: Sequence[s
     await served.stop()
     await store.close()
     _log.info("stopped")
+
+
+def _open_store(path: str) -> sqlite.SqliteStore:
+    try:
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"can't make its directory: {error.strerror}; name another file"
+        raise port.StoreError(f"store {path}: {reason}") from None
+    return sqlite.SqliteStore(path)
 
 
 def _config(served: controller.Controller) -> uvicorn.Config:

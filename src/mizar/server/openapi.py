@@ -84,7 +84,7 @@ def _list(kind: registry.Kind, verb: str, scope: list[Any]) -> dict[str, Any]:
     operation = _operation(f"{verb}{kind.name}", 200, schema, errors)
     operation["responses"]["200"]["content"][watches.LINES] = {"schema": _named("WatchEvent")}
     operation["parameters"] = [
-        _query("labelSelector", {"type": "string"}, "label=value, label!=value, label; by commas"),
+        _query("labelSelector", {"type": "string"}, "by commas: l=value, l!=value, l, !l"),
         _query("watch", {"type": "boolean"}, "one JSON object a line, for each event"),
         _query("revision", {"type": "integer", "minimum": 0}, "watch what came after it"),
     ]

@@ -11,6 +11,7 @@ from typing import Final
 
 BACKLOG: Final = 1024
 UNIX: Final = "unix:"
+PORT_MAX: Final = 65535
 
 
 class ListenError(Exception):
@@ -37,8 +38,8 @@ def close(listening: socket.socket, address: str) -> None:
 
 def _listen_tcp(address: str) -> socket.socket:
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ListenError(f"can't listen on {address}: write HOST:PORT or unix:PATH")
+    if not colon or not port.isdecimal() or int(port) > PORT_MAX:
+        raise ListenError(f"can't listen on {address}: write HOST:PORT or unix:/PATH")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
