@@ -74,7 +74,7 @@ def test_a_freed_address_rests_then_comes_back(fleet):
     fleet.delete(key("Endpoint", "e3"))
     fleet.now += limits.ADDRESS_QUARANTINE_S - 1
     text = refusal(fleet, *applying(endpoint("new", "front")), kind=errors.Exhausted)
-    assert "4 of 5 addresses are in use, 1 rest after deletion" in text
+    assert "4 of 5 addresses are in use, 1 rest for 10 s after deletion; wait 10 s, " in text
     fleet.now += 1
     fleet.request(*applying(endpoint("new", "front")))
     assert address(fleet, "new") == "10.0.0.5"
@@ -99,7 +99,7 @@ def test_a_generation_ahead_of_the_clock_is_remembered_until_the_clock_is_past_i
     last = get(fleet, "Endpoint", "e3").status.generation
     fleet.delete(key("Endpoint", "e3"))
     fleet.now += limits.ADDRESS_QUARANTINE_S + 1
-    assert "1 rest after deletion" in refusal(fleet, *applying(endpoint("new", "front")))
+    assert "1 rest for 10 s after deletion" in refusal(fleet, *applying(endpoint("new", "front")))
     fleet.now += 30
     fleet.request(*applying(endpoint("new", "front")))
     assert get(fleet, "Endpoint", "new").status.generation > last

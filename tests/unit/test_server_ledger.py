@@ -51,8 +51,9 @@ def test_a_failing_store_fails_what_was_under_way_and_the_server_goes_on(tmp_pat
         store.broken = False
         behind = asyncio.create_task(served.submit(create("behind")))
         for task in (first, behind):
-            with pytest.raises(ledger.UnavailableError):
+            with pytest.raises(ledger.UnavailableError, match="nothing was changed"):
                 await task
+        assert "no space left on device" in str(first.exception())
         with pytest.raises(ledger.UnavailableError):
             served.decide(create("soon"))
         epoch = served.epoch

@@ -18,11 +18,16 @@ class Unreachable(Exception):  # noqa: N818 - says what is so
 
 
 class Failed(Exception):  # noqa: N818
-    """The server failed, or what answers isn't a Mizar server. ``status``: of HTTP."""
+    """The server couldn't, and says why. ``status``: of HTTP."""
 
     def __init__(self, where: str, status: int, message: str) -> None:
-        super().__init__(
-            f"the server at {where} answered {status}: {message}; see its log, and check "
-            "that MIZAR_SERVER names a Mizar server of this version"
-        )
+        super().__init__(f"the server at {where} answered {status}: {message}")
         self.status = status
+
+
+class Foreign(Failed):
+    """The answer isn't one of a Mizar server of this version."""
+
+    def __init__(self, where: str, status: int, message: str) -> None:
+        remedy = "see its log, and check that MIZAR_SERVER names a Mizar server of this version"
+        super().__init__(where, status, f"{message}; {remedy}")

@@ -142,7 +142,7 @@ class Client:
             return decoder.decode(content)
         except msgspec.DecodeError as error:
             message = f"what this version of mizar can't read ({error})"
-            raise errors.Failed(self._transport.where, 200, message) from error
+            raise errors.Foreign(self._transport.where, 200, message) from error
 
 
 def collection(kind: registry.Kind, tenant: str = "") -> str:

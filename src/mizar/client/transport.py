@@ -105,7 +105,7 @@ class Transport:
         try:
             error = _error_body.decode(content).error
         except msgspec.DecodeError:
-            return errors.Failed(self.where, status, http.client.responses.get(status, "error"))
+            return errors.Foreign(self.where, status, http.client.responses.get(status, "error"))
         if error.problems:
             return refusals.refused(error.problems)
         return errors.Failed(self.where, status, error.message)

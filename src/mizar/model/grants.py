@@ -257,12 +257,14 @@ def _give_address(
         address = d.state.next_address(network_key)
     if address is None:
         room = d.state.room(network_key)
-        resting = f", {room.resting} rest after deletion" if room.resting else ""
+        rest_s = limits.ADDRESS_QUARANTINE_S
+        resting = f", {room.resting} rest for {rest_s} s after deletion" if room.resting else ""
         message = (
             f"{network_key} ({network.spec.cidrs[0]}) is full: "
             f"{room.used} of {room.size} addresses are in use{resting}"
         )
-        remedy = "delete endpoints that nobody uses, or create another network in the VPC"
+        wait = f"wait {rest_s} s, " if room.resting else ""
+        remedy = f"{wait}delete endpoints that nobody uses, or create another network in the VPC"
         d.refuse(key, "spec.network", message, remedy, "exhausted")
     return address
 

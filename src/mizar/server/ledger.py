@@ -119,7 +119,8 @@ class Ledger:
         if not self.broken.is_set():
             _log.error("commit failed", revision=commit.revision, exc_info=error)
         self.broken.set()
-        commit.done.set_exception(UnavailableError("the change was not stored; try again soon"))
+        reason = str(error) if isinstance(error, port.StoreError) else "try again soon"
+        commit.done.set_exception(UnavailableError(f"nothing was changed: {reason}"))
         commit.done.exception()
 
 
