@@ -27,16 +27,16 @@ class Machine:
             self.uplink = route.link("wire0").number
         self.path = None
 
-    def start(self, mode="tcx", tcx=True):
+    def start(self, mode="tcx", tcx=True, mtu=MTU):
         """What an agent's start does."""
         self.close()
         self.path = host.prepare(self.root, tcx)
-        self.path.configure("192.0.2.1", self.uplink, MTU)
+        self.path.configure("192.0.2.1", self.uplink, mtu)
         if not self.path.pending:
             self.path.settle()
         self.path.attach_uplink(self.uplink, mode)
         self.plumbing = plumbing.Plumbing(
-            self.path.pins, self.path.attachments, self.name, MTU - tables.TUNNEL_OVERHEAD
+            self.path.pins, self.path.attachments, self.name, mtu - tables.TUNNEL_OVERHEAD
         )
         self.mirror = mirror.Mirror(self.path.maps)
         self.sync = sync.Sync(self.mirror, self.plumbing)
@@ -287,6 +287,25 @@ def test_endpoints_get_what_they_need(machine):
     assert "tx-udp_tnl-segmentation: off" in features
     assert "tx-udp_tnl-csum-segmentation: off" in features
     assert "LOOPBACK,UP" in agents.command("ip", "link", "show", "lo", inside=inside)
+
+
+@pytest.mark.parametrize(
+    ("workload", "uplink", "after"),
+    [(1300, 1500, 1300), (9000, 1500, 1442), (1442, 1400, 1342), (1300, 9000, 8942)],
+)
+def test_a_start_changes_the_mtu_in_place(machine, workload, uplink, after):
+    """A workload may lower its own; a new one of the uplink goes to both ends."""
+    machine.start("tcx")
+    machine.snapshot()
+    inside, name = f"{machine.name}-blue-e10", plumbing.interface_name("u10")
+    agents.command("ip", "link", "set", "eth0", "mtu", str(workload), inside=inside)
+    agents.command("ip", "route", "add", "172.16.0.0/12", "via", "10.0.0.1", inside=inside)
+    machine.start("tcx", mtu=uplink)
+    machine.snapshot()
+    assert "172.16.0.0/12" in agents.command("ip", "route", inside=inside), "the same interface"
+    assert f"mtu {after} " in agents.command("ip", "link", "show", "eth0", inside=inside)
+    assert f"mtu {uplink - 58} " in agents.command("ip", "link", "show", name)
+    assert machine.ping() == 3
 
 
 def test_an_endpoint_may_change_its_address_and_its_namespace(machine):

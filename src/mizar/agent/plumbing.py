@@ -117,13 +117,13 @@ class Plumbing:
             return None
         with namespaces.inside(fd), netlink.Route() as route:
             peer = route.link(entry.interface)
-        if (
-            peer
-            and peer.peer == link.number
-            and peer.mac == entry.mac.lower()
-            and peer.mtu == self._mtu
-        ):
-            return link
+            if peer and peer.peer == link.number and peer.mac == entry.mac.lower():
+                # A workload may lower its own MTU: the host's end tells what it was given.
+                if link.mtu != self._mtu or peer.mtu > self._mtu:
+                    route.ask(netlink.set_mtu(peer.number, self._mtu))
+                if link.mtu != self._mtu:
+                    self._route.ask(netlink.set_mtu(link.number, self._mtu))
+                return link
         self._route.delete([link.number])
         return None
 

@@ -150,6 +150,10 @@ def set_up(index: int) -> Message:
     return Message(RTM_NEWLINK, 0, _ifinfo(index, IFF_UP, IFF_UP))
 
 
+def set_mtu(index: int, mtu: int) -> Message:
+    return Message(RTM_SETLINK, 0, _ifinfo(index) + attribute(IFLA_MTU, mtu))
+
+
 def set_alias(index: int, alias: str) -> Message:
     return Message(RTM_SETLINK, 0, _ifinfo(index) + attribute(IFLA_IFALIAS, alias.encode()))
 
