@@ -7,7 +7,10 @@ fifth against the first, so a cost that grows with the network shows as a ratio 
 Case `burst` (--full) is 400 more with 32 in flight: what queueing costs, creates per second.
 Case `first_ping`: an endpoint that has just become Ready is pinged once, at that instant, from
 an endpoint on another host that never talked to it: one echo request, no retry, 1 s to answer.
-Nothing is deleted singly; the lab is torn down as a whole.
+The pinging endpoint is in the same network for one ping in four, in another network for three,
+and the pinged one is deleted: all hosts of the lab share one kernel, whose ARP table of 1,024
+entries (gc_thresh3) would be full after some 600 pings, and then answers nobody.
+Nothing else is deleted singly; the lab is torn down as a whole.
 """
 
 import argparse
@@ -31,7 +34,7 @@ IN_FLIGHT = 32
 PINGS, PINGS_FULL = 100, 1000
 READY_S = 10.0
 ANSWER_S = 1.0
-TENANT, NETWORK = "bench", "net"
+TENANT, NETWORK, OTHER_NETWORK = "bench", "net", "other"
 SETUP = f"""
 kind: Tenant
 metadata: {{name: {TENANT}}}
@@ -43,6 +46,10 @@ spec: {{cidrs: [10.0.0.0/16]}}
 kind: Network
 metadata: {{name: {NETWORK}, tenant: {TENANT}}}
 spec: {{vpc: vpc, cidrs: [10.0.0.0/18]}}
+---
+kind: Network
+metadata: {{name: {OTHER_NETWORK}, tenant: {TENANT}}}
+spec: {{vpc: vpc, cidrs: [10.0.64.0/24]}}
 """
 
 
@@ -58,6 +65,12 @@ class Readiness:
     def next(self) -> tuple[str, float, resources.Endpoint]:
         """Name, time (monotonic seconds) and resource of the next one that is Ready."""
         return self._events.get(timeout=READY_S)
+
+    def of(self, name: str) -> resources.Endpoint:
+        """The endpoint of that name, once it is Ready."""
+        while (event := self.next())[0] != name:
+            pass
+        return event[2]
 
     def _read(self, client: rest.Client, synced: threading.Event) -> None:
         for event in client.watch(registry.KINDS["Endpoint"], TENANT):
@@ -137,25 +150,26 @@ def create_all(
     return [took[name] for name in started]
 
 
-def endpoint(name: str, host: str = "") -> resources.Endpoint:
+def endpoint(name: str, host: str = "", network: str = NETWORK) -> resources.Endpoint:
     return resources.Endpoint(
         metadata=resources.Metadata(name=name, tenant=TENANT),
-        spec=resources.EndpointSpec(network=NETWORK, host=host),
+        spec=resources.EndpointSpec(network=network, host=host),
     )
 
 
 def first_pings(lab: fleet.Lab, client: rest.Client, ready: Readiness, count: int) -> None:
     """Each new endpoint is on the host after the pinging one's, so the packet crosses hosts."""
     hosts = [host.name for host in lab.layout.hosts]
-    for host in hosts:
-        client.create(endpoint(f"from-{host}", host))
-        ready.next()
-    sockets = [icmp_socket(lab.netns(f"from-{host}", TENANT)) for host in hosts]
+    near = [pinger(lab, client, ready, host, NETWORK) for host in hosts]
+    far = [pinger(lab, client, ready, host, OTHER_NETWORK) for host in hosts]
     round_trips_ms: list[float] = []
     for number in range(count):
-        client.create(endpoint(f"to{number}", hosts[(number + 1) % len(hosts)]))
-        _, _, found = ready.next()
+        name = f"to{number}"
+        client.create(endpoint(name, hosts[(number + 1) % len(hosts)]))
+        found = ready.of(name)
+        sockets = near if number // len(hosts) % 4 == 0 else far
         took_s = ping(sockets[number % len(hosts)], found.status.addresses[0], number)
+        client.delete([found])
         if took_s is not None:
             round_trips_ms.append(took_s * 1000)
     figures.emit(
@@ -173,9 +187,14 @@ def first_pings(lab: fleet.Lab, client: rest.Client, ready: Readiness, count: in
     )
 
 
-def icmp_socket(netns: str) -> socket.socket:
-    """A raw socket that stays in the namespace it was opened in."""
-    with namespaces.entered(netns):
+def pinger(
+    lab: fleet.Lab, client: rest.Client, ready: Readiness, host: str, network: str
+) -> socket.socket:
+    """An endpoint to ping from: a raw socket, which stays in the namespace it was opened in."""
+    name = f"from-{host}-{network}"
+    client.create(endpoint(name, host, network))
+    ready.of(name)
+    with namespaces.entered(lab.netns(name, TENANT)):
         opened = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     opened.settimeout(ANSWER_S)
     return opened
