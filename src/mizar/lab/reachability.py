@@ -1,7 +1,7 @@
 """Who reaches whom, by real pings and TCP connections, all at once.
 
-Every endpoint pings and connects to every address of every VPC once, no retry of a
-ping. In its own VPC the address's endpoint must answer, and name itself; an
+Every endpoint pings and connects to every address of every VPC once, with no retry
+of a ping. In its own VPC the address's endpoint must answer, and name itself; an
 address that only another VPC has must stay silent.
 """
 
@@ -11,14 +11,19 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mizar.datapath import namespaces
 from mizar.lab import workloads
 
 PORT = 7117
-TIMEOUT_S = 2.0
+SILENCE_S = 1.0
+"""How long an address that nobody should answer at is listened to."""
+
+PATIENCE_S = 5.0
+"""How late an answer may be: this machine may have little time for so many."""
+
 ICMP_ECHO, ICMP_ECHO_REPLY = 8, 0
 
 
@@ -39,7 +44,7 @@ class Cell(NamedTuple):
 
 
 def check(known: Sequence[workloads.Workload]) -> list[Cell]:
-    """Probes every pair; takes `TIMEOUT_S` as soon as one address stays silent."""
+    """Probes every pair; takes `SILENCE_S`, or up to `PATIENCE_S` when answers are missing."""
     return asyncio.run(_check(known))
 
 
@@ -49,13 +54,19 @@ async def _check(known: Sequence[workloads.Workload]) -> list[Cell]:
     async with contextlib.AsyncExitStack() as stack:
         for workload in known:
             await stack.enter_async_context(_greeting(workload))
-        probes = [_probe(workload, addresses) for workload in known]
+        probes = []
+        for workload in known:
+            patience = {
+                address: PATIENCE_S if (workload.vpc, address) in homes else SILENCE_S
+                for address in addresses
+                if address != workload.address
+            }
+            probes.append(_probe(workload, patience))
         results = await asyncio.gather(*probes)
     return [
-        Cell(source, address, homes.get((source.vpc, address)), address in pinged, answers[address])
+        Cell(source, address, homes.get((source.vpc, address)), address in pinged, answer)
         for source, (pinged, answers) in zip(known, results, strict=True)
-        for address in addresses
-        if address != source.address
+        for address, answer in answers.items()
     ]
 
 
@@ -76,18 +87,18 @@ async def _greeting(workload: workloads.Workload) -> AsyncIterator[None]:
 
 
 async def _probe(
-    source: workloads.Workload, addresses: Sequence[str]
+    source: workloads.Workload, patience_s: Mapping[str, float]
 ) -> tuple[set[str], dict[str, str]]:
     """The addresses that answered the ping, and what each told by TCP."""
-    pinged = asyncio.ensure_future(_ping(source, addresses))
-    told = await asyncio.gather(*(_connect(source, address) for address in addresses))
-    return await pinged, dict(zip(addresses, told, strict=True))
+    pinged = asyncio.ensure_future(_ping(source, patience_s))
+    told = await asyncio.gather(*(_connect(source, *one) for one in patience_s.items()))
+    return await pinged, dict(zip(patience_s, told, strict=True))
 
 
-async def _connect(source: workloads.Workload, address: str) -> str:
+async def _connect(source: workloads.Workload, address: str, patience_s: float) -> str:
     connection = _socket(source, socket.SOCK_STREAM)
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(patience_s):
             loop = asyncio.get_running_loop()
             await loop.sock_connect(connection, (address, PORT))
             return (await loop.sock_recv(connection, 256)).decode()
@@ -97,25 +108,34 @@ async def _connect(source: workloads.Workload, address: str) -> str:
         connection.close()
 
 
-async def _ping(source: workloads.Workload, addresses: Sequence[str]) -> set[str]:
+async def _ping(source: workloads.Workload, patience_s: Mapping[str, float]) -> set[str]:
     """One echo request to each address; those whose reply came."""
     answered: set[str] = set()
     icmp = _socket(source, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    expected = {address for address, wait_s in patience_s.items() if wait_s == PATIENCE_S}
+    loop = asyncio.get_running_loop()
     try:
-        loop = asyncio.get_running_loop()
-        for address in addresses:
-            await loop.sock_sendto(icmp, _echo(ICMP_ECHO), (address, 0))
-        async with asyncio.timeout(TIMEOUT_S):
-            while len(answered) < len(addresses):
-                packet, (sender, _) = await loop.sock_recvfrom(icmp, 2048)
-                header = (packet[0] & 0xF) * 4
-                if packet[header] == ICMP_ECHO_REPLY:
-                    answered.add(sender)
+        for address in patience_s:
+            await loop.sock_sendto(icmp, _echo(), (address, 0))
+        async with asyncio.timeout(PATIENCE_S):
+            while not expected <= answered:
+                answered.add(await _reply(icmp))
+        async with asyncio.timeout(SILENCE_S):
+            while len(answered) < len(patience_s):
+                answered.add(await _reply(icmp))
     except TimeoutError:
         pass
     finally:
         icmp.close()
     return answered
+
+
+async def _reply(icmp: socket.socket) -> str:
+    """The sender of the next echo reply."""
+    while True:
+        packet, (sender, _) = await asyncio.get_running_loop().sock_recvfrom(icmp, 2048)
+        if packet[(packet[0] & 0xF) * 4] == ICMP_ECHO_REPLY:
+            return str(sender)
 
 
 def _socket(workload: workloads.Workload, kind: int, protocol: int = 0) -> socket.socket:
@@ -126,6 +146,6 @@ def _socket(workload: workloads.Workload, kind: int, protocol: int = 0) -> socke
     return made
 
 
-def _echo(kind: int) -> bytes:
-    """ICMP message with a checksum (RFC 792): identifier and sequence 0, no data."""
-    return struct.pack("!BBHHH", kind, 0, ~(kind << 8) & 0xFFFF, 0, 0)
+def _echo() -> bytes:
+    """Echo request (RFC 792) with its checksum: identifier and sequence 0, no data."""
+    return struct.pack("!BBHHH", ICMP_ECHO, 0, ~(ICMP_ECHO << 8) & 0xFFFF, 0, 0)
