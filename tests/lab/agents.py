@@ -138,7 +138,7 @@ class Fleet:
         return BPFFS / self.host(host)
 
     def workload(self, number):
-        return f"{self.name}-blue-e{number}"
+        return f"{self.name}-blue.e{number}"
 
     def clean(self, host):
         with inside(self.host(host)):

@@ -71,12 +71,12 @@ class Machine:
 
     def ping(self, count=3):
         words = ("ping", "-q", "-n", "-W", "1", "-i", "0.01", "-c", str(count), "10.0.0.11")
-        output = agents.command(*words, inside=f"{self.name}-blue-e10", check=False)
+        output = agents.command(*words, inside=f"{self.name}-blue.e10", check=False)
         return int(output.partition(" packets transmitted, ")[2].split()[0])
 
     def flow(self, count):
         words = ["ping", "-q", "-n", "-W", "1", "-i", "0.01", "-c", str(count), "10.0.0.11"]
-        net = f"--net=/run/netns/{self.name}-blue-e10"
+        net = f"--net=/run/netns/{self.name}-blue.e10"
         return subprocess.Popen(["nsenter", net, *words], stdout=subprocess.PIPE, text=True)
 
 
@@ -271,7 +271,7 @@ def test_endpoints_get_what_they_need(machine):
     machine.start("tcx")
     machine.snapshot()
     name = plumbing.interface_name("u10")
-    inside = f"{machine.name}-blue-e10"
+    inside = f"{machine.name}-blue.e10"
     outer = agents.command("ip", "-d", "link", "show", name)
     assert "mtu 1442" in outer
     assert "gso_max_size 65477" in outer
@@ -297,7 +297,7 @@ def test_a_start_changes_the_mtu_in_place(machine, workload, uplink, after):
     """A workload may lower its own; a new one of the uplink goes to both ends."""
     machine.start("tcx")
     machine.snapshot()
-    inside, name = f"{machine.name}-blue-e10", plumbing.interface_name("u10")
+    inside, name = f"{machine.name}-blue.e10", plumbing.interface_name("u10")
     agents.command("ip", "link", "set", "eth0", "mtu", str(workload), inside=inside)
     agents.command("ip", "route", "add", "172.16.0.0/12", "via", "10.0.0.1", inside=inside)
     machine.start("tcx", mtu=uplink)
@@ -316,7 +316,7 @@ def test_an_endpoint_may_change_its_address_and_its_namespace(machine):
     assert not machine.sync.failures
     inner = agents.command("ip", "addr", "show", "eth0", inside=f"{machine.name}-other")
     assert "inet 10.0.0.77/24" in inner
-    assert not namespaces.exists(f"{machine.name}-blue-e10")
+    assert not namespaces.exists(f"{machine.name}-blue.e10")
     moved = agents.endpoint(10, addresses=["10.0.0.78"], netns=f"{machine.name}-other")
     machine.sync.apply([moved], [])
     inner = agents.command("ip", "addr", "show", "eth0", inside=f"{machine.name}-other")
@@ -326,7 +326,7 @@ def test_an_endpoint_may_change_its_address_and_its_namespace(machine):
 
 def test_a_file_that_is_no_namespace_is_taken_over(machine):
     machine.start("tcx")
-    (namespaces.ROOT / f"{machine.name}-blue-e10").touch()
+    (namespaces.ROOT / f"{machine.name}-blue.e10").touch()
     machine.snapshot()
     assert machine.ping() == 3
 

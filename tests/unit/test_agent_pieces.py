@@ -8,6 +8,7 @@ from scapy.contrib import geneve
 from mizar.agent import hints, plumbing, uplink
 from mizar.bpf import objects
 from mizar.datapath import tables
+from mizar.plan import entries
 
 HintEvent = collections.namedtuple("HintEvent", "endpoint origin generation identity vni")
 
@@ -53,3 +54,8 @@ def test_interface_names_fit_and_differ():
     names = {plumbing.interface_name(f"uid-{number}") for number in range(1000)}
     assert len(names) == 1000
     assert all(plumbing.INTERFACE.fullmatch(name) and len(name) < 16 for name in names)
+
+
+def test_no_two_endpoints_have_the_same_namespace_of_their_own():
+    pairs = [("a", "b-c"), ("a-b", "c"), ("a-b-c", "c"), ("a", "b")]
+    assert len({entries.own_netns("mizar", *pair) for pair in pairs}) == len(pairs)

@@ -76,6 +76,7 @@ def test_good_ones_have_no_problem(kind):
         ("endpoint", "spec", {"interface": ""}, "1 to 15"),
         ("endpoint", "spec", {"interface": "lo"}, "kernel"),
         ("endpoint", "spec", {"interface": "eth0:1"}, "kernel"),
+        ("endpoint", "spec", {"interface": "eth%d"}, "kernel"),
         ("endpoint", "spec", {"host": "H"}, "not a valid name"),
     ],
 )

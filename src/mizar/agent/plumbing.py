@@ -60,7 +60,7 @@ class Plumbing:
 
     def namespace_of(self, entry: entries.EndpointEntry) -> str:
         """The name of the network namespace that the workload's end goes to."""
-        return entry.netns or f"{self._prefix}-{entry.tenant}-{entry.name}"
+        return entry.netns or entries.own_netns(self._prefix, entry.tenant, entry.name)
 
     def existing(self) -> set[str]:
         """Host-side interfaces that are there."""

@@ -114,7 +114,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def is_lab_netns(lab: str, name: str) -> bool:
-    """Whether a namespace is the lab's: a part of it, or ``LAB-HOST-TENANT-ENDPOINT``."""
+    """Whether a namespace is the lab's: a part of it, or ``LAB-HOST-TENANT.ENDPOINT``."""
     return re.fullmatch(rf"{lab}-(underlay|server|h\d+|h\d+-.+)", name) is not None
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from mizar.lab import layout
 from mizar.model import resources
+from mizar.plan import entries
 
 
 class Workload(NamedTuple):
@@ -38,7 +39,7 @@ def of(
         network=endpoint.spec.network,
         host=host,
         address=endpoint.status.addresses[0],
-        netns=endpoint.spec.netns or f"{lab.netns(host)}-{tenant}-{name}",
+        netns=endpoint.spec.netns or entries.own_netns(lab.netns(host), tenant, name),
     )
 
 

@@ -100,8 +100,8 @@ class EndpointSpec(Struct, frozen=True, kw_only=True):
 
     ``host``: where it is; empty: chosen by the placement. ``addresses``: fixed
     ones; empty: allocated. ``mac``: fixed one; empty: derived. ``netns``: the
-    named network namespace to plumb into (created when absent); empty: the
-    agent's own naming (`plan.entries.LocalEndpoint.netns`).
+    named network namespace to plumb into (created when absent); empty: one of its
+    own, ``PREFIX-TENANT.NAME`` with the agent's ``--namespace-prefix``.
     """
 
     network: str

@@ -143,7 +143,7 @@ def _endpoint(spec: resources.EndpointSpec) -> _Found:
     if spec.netns:
         yield from _file("spec.netns", spec.netns, limits.NETNS_BYTES)
     yield from _file("spec.interface", spec.interface, limits.INTERFACE_BYTES)
-    if spec.interface in ("lo", "all", "default") or ":" in spec.interface:
+    if spec.interface in ("lo", "all", "default") or {":", "%"} & {*spec.interface}:
         remedy = "use a name such as eth0"
         yield "spec.interface", f"{spec.interface!r} means something to the kernel", remedy
 

@@ -38,8 +38,7 @@ class EndpointEntry(msgspec.Struct, frozen=True, tag_field="table", tag="endpoin
     """An endpoint that the host plumbs: veth, addresses, default route, programs.
 
     ``prefixes`` are the network's on-link prefixes and ``gateways`` its
-    gateways, one per family; ``netns`` empty: ``PREFIX-TENANT-NAME`` with the
-    agent's own prefix.
+    gateways, one per family; ``netns`` empty: `own_netns` with the agent's prefix.
     """
 
     uid: str
@@ -128,3 +127,8 @@ class Delta(msgspec.Struct, frozen=True):
 
     upserts: list[Entry] = []
     deletes: list[EntryKey] = []
+
+
+def own_netns(prefix: str, tenant: str, name: str) -> str:
+    """The namespace of an endpoint that names none: a dot, which no name has, parts the names."""
+    return f"{prefix}-{tenant}.{name}"

@@ -29,7 +29,7 @@ from mizar.cli import failures, scope
     default="mizar",
     metavar="PREFIX",
     show_default=True,
-    help="An endpoint that names no namespace gets PREFIX-TENANT-NAME.",
+    help="An endpoint that names no namespace gets PREFIX-TENANT.NAME.",
 )
 @scope.server_option
 @click.pass_context
