@@ -14,7 +14,7 @@ from mizar.datapath import namespaces
 A, B, A2, C2 = "10.0.0.11", "10.0.0.12", "10.0.1.21", "10.0.1.23"
 
 
-@pytest.fixture(scope="module", params=["tcx", "xdp"])
+@pytest.fixture(scope="module", params=["tcx", "xdp", "cls_bpf"])
 def hosts(request: pytest.FixtureRequest) -> Iterator[wire.Wire]:
     with wire.wired(request.param) as made:
         yield made

@@ -176,7 +176,10 @@ def attach_uplink(host: Host, mode: str) -> None:
     mtus = (ENDPOINT_MTU, uplink, backplane.UNDERLAY_MTU)
     maps["host_config"].update(0, (backplane.mapped(host.address), mac, *mtus, 1, 0))
     maps["underlay_prefixes"].update(backplane.prefix(backplane.UNDERLAY), 1)
-    host.attached.append(links.attach_tcx(programs["uplink_tcx"], uplink, links.INGRESS))
+    if mode == "cls_bpf" or not links.tcx_supported():
+        links.attach_cls(programs["uplink_tcx"], uplink, links.INGRESS)
+    else:
+        host.attached.append(links.attach_tcx(programs["uplink_tcx"], uplink, links.INGRESS))
     if mode == "xdp":
         # veth carries unfinished checksums, and joins packets only when told to.
         ethtool.features_off("uplink", ("tx-checksum-ip-generic",))
@@ -198,8 +201,7 @@ def add_endpoint(wire: Wire, host: Host, address: str, made: list[str]) -> None:
     run(host.netns, f"ip link add {interface} type veth peer name eth0 netns {netns}")
     with namespaces.entered(host.netns):
         ifindex = socket.if_nametoindex(interface)
-        program = host.loaded.programs["endpoint"]
-        host.attached.append(links.attach_tcx(program, ifindex, links.INGRESS))
+        links.attach_cls(host.loaded.programs["endpoint"], ifindex, links.INGRESS)
     with namespaces.entered(netns):
         # A tunnel's packet of many segments, tunnelled again, could never be cut.
         ethtool.features_off("eth0", TUNNEL_OFFLOADS)
