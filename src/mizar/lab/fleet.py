@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import shutil
 import signal
 import socket
@@ -28,6 +27,7 @@ from mizar.client import errors, rest
 from mizar.datapath import counters, namespaces, pins
 from mizar.lab import layout, processes, underlay, workloads
 from mizar.model import manifest, registry, resources
+from mizar.plan import entries
 
 START_S = 20.0
 READY_S = 30.0
@@ -259,8 +259,10 @@ class Lab:
 
     def _netns_without_server(self, name: str) -> str:
         """By the agents' naming, which is all that is known while no server answers."""
-        wanted = re.compile(rf"{self.layout.name}-h\d+-{re.escape(name.replace('/', '-', 1))}")
-        found = [known for known in self._namespaces() if wanted.fullmatch(known)]
+        tenant, _, endpoint = name.partition("/")
+        homes = (self.layout.netns(host.name) for host in self.layout.hosts)
+        named = (entries.own_netns(home, tenant, endpoint) for home in homes)
+        found = [netns for netns in named if namespaces.exists(netns)]
         if len(found) == 1:
             return found[0]
         raise layout.LabError(

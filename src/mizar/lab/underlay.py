@@ -99,12 +99,16 @@ def _end_lines(interface: str, gateway: str) -> list[str]:
 
 def _ip(netns: str, lines: list[str]) -> None:
     """Runs `ip` once for all lines; raises LabError with its words."""
-    command = ["ip", "-n", netns, "-batch", "-"]
-    done = subprocess.run(
-        command, input="\n".join(lines), capture_output=True, text=True, check=False
-    )
+    with namespaces.entered(netns):
+        done = subprocess.run(
+            ["ip", "-batch", "-"],
+            input="\n".join(lines),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
-        raise layout.LabError(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise layout.LabError(f"ip -batch in namespace {netns}: {done.stderr.strip()}")
 
 
 def _sysctls(netns: str, forward: bool) -> None:
