@@ -207,6 +207,21 @@ def test_watch_shows_each_change_until_interrupted(shop: mizarcli.Server) -> Non
     watching.stderr.close()
 
 
+def test_watch_goes_on_when_the_server_is_back(shop: mizarcli.Server) -> None:
+    watching = shop.popen("get", "networks", "-n", "acme", "--watch")
+    assert watching.stdout
+    assert watching.stderr
+    assert [watching.stdout.readline().split()[0] for _ in range(2)] == ["NAME", "web"]
+    shop.stop()
+    assert "cannot reach the server" in watching.stderr.readline()
+    shop.start()
+    assert watching.stdout.readline().split()[0] == "web"
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(5) == 130
+    watching.stdout.close()
+    watching.stderr.close()
+
+
 def test_a_reader_that_leaves_is_told_nothing(shop: mizarcli.Server) -> None:
     listing = shop.popen("get", "all", "-A")
     assert listing.stdout

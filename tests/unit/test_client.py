@@ -7,6 +7,7 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 
 import mizarcli
@@ -109,6 +110,48 @@ def test_waiting_returns_what_was_not_there_in_time(server: mizarcli.Server) -> 
         assert reached == [resources.key_of(tenant("acme"))]
         assert left[resources.key_of(host)].status.phase == "Pending"
         assert list(waiting.wait(client, keys, "delete", 0.0)) == sorted(keys)
+
+
+def test_waiting_outlasts_a_restart_of_the_server(server: mizarcli.Server) -> None:
+    host = resources.Host(
+        metadata=resources.Metadata(name="h1"), spec=resources.HostSpec(address="192.0.2.1")
+    )
+    with rest.Client(server.address) as client, rest.Client(server.address) as other:
+        client.apply([host])
+        with futures.ThreadPoolExecutor() as pool:
+            key = resources.key_of(host)
+            gone = pool.submit(waiting.wait, client, [key], "delete", 20.0)
+            time.sleep(0.3)
+            server.stop()
+            time.sleep(0.3)
+            server.start()
+            assert not gone.done()
+            other.delete([host])
+            assert gone.result(10) == {}
+        server.stop()
+        with pytest.raises(errors.Unreachable):
+            waiting.wait(client, [key], "delete", 20.0)
+
+
+class Leaving(http.server.BaseHTTPRequestHandler):
+    """A server that stops: its answer is the last on the connection."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(b'{"type": "synced"}\n')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_watch_on_a_server_that_is_stopping_ends() -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Leaving) as leaving:
+        threading.Thread(target=leaving.serve_forever, daemon=True).start()
+        with rest.Client(f"http://127.0.0.1:{leaving.server_port}") as client:
+            assert [event.type for event in client.watch(TENANT, timeout_s=5)] == ["synced"]
+        leaving.shutdown()
 
 
 class Other(http.server.BaseHTTPRequestHandler):

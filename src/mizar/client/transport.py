@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import select
+import socket
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -61,11 +62,14 @@ class Transport:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         connection = self._address.connect(TIMEOUT_S)
         with contextlib.closing(connection):
-            answer = self._ask(connection, "GET", path, None)
-            if answer.status >= http.HTTPStatus.BAD_REQUEST:
-                self._read(answer)
-            while line := self._line(connection, answer, deadline):
-                yield line
+            with self._reaching():
+                connection.connect()
+            wire = connection.sock  # the connection drops it when the answer is to be the last
+            with contextlib.closing(self._ask(connection, "GET", path, None)) as answer:
+                if answer.status >= http.HTTPStatus.BAD_REQUEST:
+                    self._read(answer)
+                while line := self._line(wire, answer, deadline):
+                    yield line
 
     def _ask(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
@@ -84,7 +88,7 @@ class Transport:
 
     def _line(
         self,
-        connection: http.client.HTTPConnection,
+        wire: socket.socket,
         answer: http.client.HTTPResponse,
         deadline: float | None,
     ) -> bytes:
@@ -92,7 +96,7 @@ class Transport:
         left_s = None if deadline is None else deadline - time.monotonic()
         if left_s is not None and left_s <= 0:
             raise TimeoutError
-        connection.sock.settimeout(left_s)
+        wire.settimeout(left_s)
         try:
             return answer.readline()
         except TimeoutError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Final, Literal
 
-from mizar.client import rest
+from mizar.client import errors, rest
 from mizar.model import errors as refusals
 from mizar.model import registry, resources
 
+RETRY_S: Final = 0.5
 Goal = Literal["Ready", "delete"]
 Left = dict[resources.Key, resources.Resource]
 
@@ -36,7 +37,10 @@ def wait(
 
 
 class _Group:
-    """Resources of one kind and tenant: one watch, begun again where it ends."""
+    """Resources of one kind and tenant: one watch, begun again where it ends.
+
+    A server that has answered once may go and come back until the deadline.
+    """
 
     def __init__(
         self,
@@ -52,12 +56,13 @@ class _Group:
         self._goal = goal
         self._reached = reached
         self._seen: Left = {}
+        self._answered = False
 
     def wait(self, wanted: set[resources.Key], deadline: float) -> Left:
         """What of ``wanted`` wasn't there at the deadline."""
         try:
             while wanted:
-                self._watch(wanted, deadline)
+                self._try(wanted, deadline)
         except TimeoutError:
             items = self._client.list(self._kind, self._tenant)
             self._seen = {resources.key_of(item): item for item in items}
@@ -69,12 +74,21 @@ class _Group:
             self._settle(wanted, wanted)
         return {key: self._seen[key] for key in sorted(wanted)}
 
+    def _try(self, wanted: set[resources.Key], deadline: float) -> None:
+        try:
+            self._watch(wanted, deadline)
+        except errors.Unreachable:
+            if not self._answered or time.monotonic() + RETRY_S > deadline:
+                raise
+            time.sleep(RETRY_S)
+
     def _watch(self, wanted: set[resources.Key], deadline: float) -> None:
         """Takes from ``wanted`` what gets there, until it is empty or the watch ends."""
         self._seen = {}
         synced = False
         left_s = max(deadline - time.monotonic(), 0.0)
         for event in self._client.watch(self._kind, self._tenant, timeout_s=left_s):
+            self._answered = True
             keys = self._note(event)
             if synced or event.type == "synced":
                 self._settle(wanted, keys if synced else wanted)

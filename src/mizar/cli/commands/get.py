@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import click
 import msgspec
 
 from mizar.cli import printing, scope, words
-from mizar.client import rest
+from mizar.client import errors, rest
 from mizar.model import registry, resources
+
+RETRY_S: Final = 1.0
+_Show = Callable[[Sequence[rest.Event]], None]
 
 
 class _Wish(NamedTuple):
@@ -113,18 +117,29 @@ def _follow(client: rest.Client, wish: _Wish) -> None:
     """Prints what is there, then every change; all of it again when the watch breaks."""
     if len(wish.kinds) != 1:
         raise click.UsageError("--watch follows one kind: name just one")
-    kind, show = wish.kinds[0], _shower(wish)
+    show = _shower(wish)
+    _follow_once(client, wish, show)
     while True:
-        first: list[rest.Event] | None = []
-        for event in client.watch(kind, wish.tenant(kind), wish.selector):
-            chosen = [event] if _chosen(wish, event) else []
-            if first is None:
-                show(chosen)
-            elif event.type != "synced":
-                first += chosen
-            else:
-                show(first)
-                first = None
+        try:
+            _follow_once(client, wish, show)
+        except errors.Unreachable as error:
+            click.echo(f"{error}; trying again", err=True)
+            time.sleep(RETRY_S)
+
+
+def _follow_once(client: rest.Client, wish: _Wish, show: _Show) -> None:
+    """Until the watch breaks."""
+    kind = wish.kinds[0]
+    first: list[rest.Event] | None = []
+    for event in client.watch(kind, wish.tenant(kind), wish.selector):
+        chosen = [event] if _chosen(wish, event) else []
+        if first is None:
+            show(chosen)
+        elif event.type != "synced":
+            first += chosen
+        else:
+            show(first)
+            first = None
 
 
 def _chosen(wish: _Wish, event: rest.Event) -> bool:
@@ -133,7 +148,7 @@ def _chosen(wish: _Wish, event: rest.Event) -> bool:
     return not wish.keys or resources.key_of(event.object) in wish.keys
 
 
-def _shower(wish: _Wish) -> Callable[[Sequence[rest.Event]], None]:
+def _shower(wish: _Wish) -> _Show:
     """Prints events: rows of a table, names, or for JSON and YAML the events themselves."""
     if wish.form in ("json", "yaml"):
         return functools.partial(_show_documents, form=wish.form)
