@@ -48,7 +48,8 @@
 	REASON(ENCAPSULATION_FAILED, DROP, "the kernel refused to make room for the tunnel header") \
 	REASON(DECAPSULATION_FAILED, DROP, "the kernel refused to remove the tunnel header") \
 	REASON(REDIRECT_FAILED, DROP, "the kernel refused the redirect") \
-	REASON(ECN_LOST, DROP, "congestion marked by the underlay, on a flow that can't carry the mark")
+	REASON(ECN_LOST, DROP, "congestion marked by the underlay, on a flow that can't carry the mark") \
+	REASON(HANDOVER_LOST, DROP, "stripped by XDP, but tagged or without what XDP learned of it")
 
 enum reason {
 #define REASON_ENUM(name, verdict, text) REASON_##name,

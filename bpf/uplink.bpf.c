@@ -193,6 +193,18 @@ static __always_inline struct handover *handover_of(struct __sk_buff *skb)
 	return handover->magic == HANDOVER_MAGIC ? handover : 0;
 }
 
+/* Such a frame is a tenant's: taken for one of the underlay's, it could hold a tunnel
+ * of its own making. Nothing on the underlay has the virtual router's MAC. */
+static __always_inline bool was_stripped(const struct __sk_buff *skb,
+					 const struct host_config *config)
+{
+	struct frame frame = frame_of_skb(skb);
+	struct ethhdr *ethernet = frame.data;
+
+	return (void *)(ethernet + 1) <= frame.end &&
+	       mac_equal(ethernet->h_source, config->router_mac);
+}
+
 static __always_inline int deliver_stripped(struct __sk_buff *skb,
 					    const struct host_config *config,
 					    const struct handover *handover)
@@ -274,11 +286,15 @@ static __always_inline int tcx_stages(struct __sk_buff *skb)
 	struct frame frame;
 	int left;
 
-	/* On a tagged packet the addresses are some other link's. */
-	if (!config || skb->vlan_present)
+	if (!config)
 		return REASON_NOT_OURS;
-	if (handover)
+	if (handover && !skb->vlan_present)
 		return deliver_stripped(skb, config, handover);
+	if (was_stripped(skb, config))
+		return REASON_HANDOVER_LOST;
+	/* On a tagged packet the addresses are some other link's. */
+	if (skb->vlan_present)
+		return REASON_NOT_OURS;
 	pull(skb, OUTER_HEADERS);
 	frame = frame_of_skb(skb);
 	left = outer_read(&frame, config, &t);

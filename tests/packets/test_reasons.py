@@ -128,6 +128,13 @@ def router_here(host: Host) -> None:
     host.router("::/0")
 
 
+FORGED_HINT = geneve(b"", hint(REMOTE, PEER, 1), flags=CONTROL)
+UNHANDED = [
+    backplane.mac(backplane.A_MAC) + backplane.mac(backplane.ROUTER_MAC) + frame[12:]
+    for frame in (arrived(b"x" * 60, port=53), tunnelled(), arrived(FORGED_HINT))
+]
+"""Stripped, of tenants that use the host's own addresses; the metadata is gone."""
+
 TO_REMOTE = geneve(inner(FAR, REMOTE), identity(5))
 TO_FAR = geneve(inner(REMOTE, FAR), identity(5))
 UNKNOWN = option(9, b"abcd")
@@ -181,6 +188,7 @@ PARTING = [
         lambda h: (h.switch(SUBNET), h.switch_endpoint(REMOTE, STRANGER)),
     ),
     Case("DELIVERED", "uplink_tcx", tunnelled()),
+    *(Case("HANDOVER_LOST", "uplink_tcx", frame) for frame in UNHANDED),
     Case("DECAPSULATION_FAILED", "uplink_tcx", tunnelled(), context={"gso_size": 8}),
 ]
 CASES = [
