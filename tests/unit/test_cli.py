@@ -245,6 +245,31 @@ def test_edit_replaces_what_was_changed(shop: mizarcli.Server, tmp_path: Path) -
     assert shop.done("edit", "vpc/acme/prod", EDITOR=one) == "vpc/acme/prod left as it is\n"
 
 
+def test_edit_minds_what_users_wrote_meanwhile_and_not_what_the_system_did(
+    shop: mizarcli.Server, tmp_path: Path
+) -> None:
+    mizar = f"{mizarcli.MIZAR} --server {shop.address}"
+    host = tmp_path / "host.yaml"
+    host.write_text("kind: Host\nmetadata: {name: h2}\nspec: {address: 192.0.2.2}\n")
+    system = (
+        f"{mizar} apply -f {host} >/dev/null\n"
+        f"until {mizar} get vpc/acme/prod -o wide | grep -q h1,h2; do :; done\n"
+        "sed -i 's/labels: {}/labels: {a: b}/' $1"
+    )
+    one = editor(tmp_path / "one", system)
+    assert shop.done("edit", "vpc/acme/prod", EDITOR=one) == "vpc/acme/prod configured\n"
+    labelled = tmp_path / "tenant.yaml"
+    labelled.write_text("kind: Tenant\nmetadata: {name: acme, labels: {x: y}}\n")
+    user = (
+        f"{mizar} apply -f {labelled} >/dev/null\nsed -i 's/^  description.*/  description: z/' $1"
+    )
+    result = shop.mizar("edit", "tenant", "acme", EDITOR=editor(tmp_path / "two", user))
+    assert result.exit_code == 1
+    Path(result.stderr.split("it is kept in ")[1].strip()).unlink()
+    kept = json.loads(shop.done("get", "tenant/acme", "-o", "json"))
+    assert (kept["metadata"]["labels"], kept["spec"]["description"]) == ({"x": "y"}, "")
+
+
 def test_edit_comes_back_with_the_reason(shop: mizarcli.Server, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     twice = editor(

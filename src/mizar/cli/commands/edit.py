@@ -6,6 +6,7 @@ import tempfile
 from typing import Final
 
 import click
+import msgspec
 
 from mizar.cli import failures, printing, scope, words
 from mizar.client import rest
@@ -29,11 +30,12 @@ def command(ctx: click.Context, what: tuple[str, ...]) -> None:
         raise click.UsageError("edit one at a time")
     with found.client() as client:
         item = client.get(keys[0])
-        _edit(client, keys[0], _without_status(item))
+        _edit(client, keys[0], item)
 
 
-def _edit(client: rest.Client, key: resources.Key, original: str) -> None:
+def _edit(client: rest.Client, key: resources.Key, item: resources.Resource) -> None:
     """Opens the editor until the server takes what comes out of it, or nothing new does."""
+    original = _without_status(item)
     notes, body = HINT, original
     while True:
         edited = _body(click.edit(notes + body, extension=".yaml") or body)
@@ -41,19 +43,34 @@ def _edit(client: rest.Client, key: resources.Key, original: str) -> None:
             break
         body = edited
         try:
-            item = _read(body, key)
-            changed = client.replace(item)
+            wish = _rebased(client, item, _read(body, key))
+            changed = client.replace(wish)
         except errors.Refused as refused:
             notes = HINT + "".join(f"# {problem}\n" for problem in refused.problems)
             continue
         action = (
-            "unchanged" if changed.metadata.revision == item.metadata.revision else "configured"
+            "unchanged" if changed.metadata.revision == wish.metadata.revision else "configured"
         )
         click.echo(f"{words.text(key)} {action}")
         return
     if body != original:
         raise failures.Failure(f"the edit was not taken; it is kept in {_kept(body)}")
     click.echo(f"{words.text(key)} left as it is")
+
+
+def _rebased(
+    client: rest.Client, item: resources.Resource, wish: resources.Resource
+) -> resources.Resource:
+    """``wish`` for the present revision, if only the system has written since ``item`` was read."""
+    now = client.get(resources.key_of(item))
+    if wish.metadata.revision != item.metadata.revision or _declared(now) != _declared(item):
+        return wish
+    metadata = msgspec.structs.replace(wish.metadata, revision=now.metadata.revision)
+    return msgspec.structs.replace(wish, metadata=metadata)
+
+
+def _declared(item: resources.Resource) -> tuple[str, dict[str, str], object]:
+    return item.metadata.uid, item.metadata.labels, item.spec
 
 
 def _read(text: str, key: resources.Key) -> resources.Resource:
