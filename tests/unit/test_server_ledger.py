@@ -11,9 +11,14 @@ from mizar.store import port, sqlite
 
 
 class Faulty(sqlite.SqliteStore):
-    """SQLite whose disk fails for the transactions asked of it while ``broken``."""
+    """SQLite whose disk fails for the transactions while ``broken``, and gives ``rubbish``."""
 
     broken = False
+    rubbish = False
+
+    async def list(self, prefix):
+        stored = await super().list(prefix)
+        return [record._replace(value=b"\xc1") for record in stored] if self.rubbish else stored
 
     def transact(self, compares, writes):
         if not self.broken:
@@ -60,6 +65,25 @@ def test_a_failing_store_fails_what_was_under_way_and_the_server_goes_on(tmp_pat
         await serverkit.eventually(lambda: served.epoch != epoch)
         assert names(served) == ["before"]
         await served.submit(create("failed"))
+        await served.stop()
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_the_server_tries_again_when_what_it_reads_makes_no_sense(tmp_path):
+    async def body():
+        store, served = await serve(tmp_path)
+        await served.submit(create("before"))
+        epoch = served.epoch
+        store.broken = store.rubbish = True
+        with pytest.raises(ledger.UnavailableError):
+            await served.submit(create("failed"))
+        await asyncio.sleep(controller.REOPEN_AFTER_S + 0.3)
+        assert served.epoch == epoch
+        store.broken = store.rubbish = False
+        await serverkit.eventually(lambda: served.epoch != epoch)
+        assert names(served) == ["before"]
         await served.stop()
         await store.close()
 

@@ -220,6 +220,9 @@ class Controller:
                 await work()
             except ledger.UnavailableError:
                 await asyncio.sleep(REOPEN_AFTER_S)
+            except Exception as error:
+                _log.error("bug", work=work.__name__, exc_info=error)
+                await asyncio.sleep(REOPEN_AFTER_S)
 
     async def _write_statuses(self) -> None:
         await self._news.wait()
