@@ -1,5 +1,9 @@
 """Manifests: what is accepted, and that every mistake is named with place and remedy."""
 
+import pathlib
+import re
+import typing
+
 import pytest
 
 from mizar.model import errors, manifest, registry, resources
@@ -128,12 +132,16 @@ def test_kinds_answer_to_every_word_kubectl_users_try():
         registry.by_word("endpiont")
 
 
-def test_every_field_is_either_mutable_or_has_a_reason():
-    assert registry.KINDS["Endpoint"].mutable == ("host",)
-    assert registry.KINDS["Network"].mutable == ("switches",)
-    assert registry.KINDS["VPC"].mutable == ("cidrs", "routers")
-    assert registry.KINDS["Host"].mutable == ("transit",)
-    assert registry.KINDS["Tenant"].mutable == ("description",)
+def test_the_concepts_say_which_fields_may_change_and_which_may_not():
+    page = (pathlib.Path(__file__).parents[2] / "docs/concepts.md").read_text()
+    told = {
+        row[0].strip(): tuple(set(re.findall("`([a-z_]+)`", column)) for column in row[1:])
+        for row in re.findall(r"^\| (\w+) \|(.*)\|(.*)\|$", page, re.MULTILINE)
+    }
+    for name, kind in registry.KINDS.items():
+        spec = typing.get_type_hints(kind.type)["spec"]
+        fields, fixed = set(spec.__struct_fields__), set(kind.immutable)
+        assert told[name] == (fields - fixed, fixed)
 
 
 def test_columns_print_resources_of_their_kind():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import ipaddress
 from typing import Final, NamedTuple
 
 ROUTER_MAC: Final = "02:4d:5a:00:00:01"
@@ -56,11 +55,6 @@ def inside(address: str, prefix: str) -> bool:
     """Whether a canonical address lies in a canonical prefix."""
     first, last = span(prefix)
     return first <= number(address) <= last
-
-
-def host_bits_cleared(prefix: str) -> str:
-    """``10.0.0.5/24`` -> ``10.0.0.0/24``."""
-    return str(ipaddress.ip_network(prefix, strict=False))
 
 
 def derived_mac(vni: int, address: str) -> str:

@@ -59,9 +59,6 @@ class Spread:
         self._counts: dict[str, int] = {}
         self._buckets: dict[int, dict[str, None]] = {}
 
-    def __len__(self) -> int:
-        return len(self._counts)
-
     def count(self, host: str) -> int:
         """Endpoints on a host."""
         return self._counts[host]

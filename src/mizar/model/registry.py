@@ -36,13 +36,6 @@ class Kind(NamedTuple):
     columns: tuple[Column, ...]
     wide: tuple[Column, ...]
 
-    @property
-    def mutable(self) -> tuple[str, ...]:
-        """Names of the spec fields that may change later."""
-        spec = self.type.__annotations__["spec"]
-        fields = getattr(resources, spec).__struct_fields__
-        return tuple(field for field in fields if field not in self.immutable)
-
     def key(self, name: str, tenant: str = "") -> resources.Key:
         """The key of one of this kind; a tenant given for a kind that has none is left out."""
         return resources.Key(self.name, tenant if self.tenanted else "", name)
