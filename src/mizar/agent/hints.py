@@ -10,32 +10,33 @@ import socket
 import struct
 from typing import Any
 
+from mizar.bpf import btf
 from mizar.datapath import tables
 
 GENEVE_PORT = 6081
 OPTION_CLASS = 0xFF4D
-OPTION_HINT = 3
 CONTROL = 0x80
 ETHERNET = 0x6558
-HINT_BYTES = 44
 
 
-def datagram(event: Any, host: str) -> bytes:
-    """Geneve header with the O bit and option HINT: the event's endpoint is at ``host``.
+def datagram(types: btf.Types, event: Any, host: str) -> bytes:
+    """Geneve header (RFC 8926) with the O bit and option HINT: the event's endpoint is at ``host``.
 
-    ``event`` is a struct hint_event of bpf/model.h; layout: struct hint_option there, RFC 8926.
+    ``types``: the objects' types, with the layouts of bpf/model.h; ``event``: a struct hint_event.
     """
-    option = struct.pack("!HBB", OPTION_CLASS, OPTION_HINT, HINT_BYTES // 4)
-    body: bytes = event.endpoint + tables.address_bytes(host)
-    body += struct.pack("!III", event.generation, event.identity, 0)
-    header = struct.pack("!BBHI", (len(option) + len(body)) // 4, CONTROL, ETHERNET, event.vni << 8)
-    return header + option + body
+    number = types.enum("geneve_option_type")["OPTION_HINT"]
+    place = event.endpoint, tables.address_bytes(host)
+    body = types.struct("hint_option").pack(*place, event.generation, event.identity, 0)
+    option = types.struct("geneve_option").pack(OPTION_CLASS, number, len(body) // 4) + body
+    header = struct.pack("!BBHI", len(option) // 4, CONTROL, ETHERNET, event.vni << 8)
+    return header + option
 
 
 class Sender:
     """A UDP socket on the uplink's address."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, types: btf.Types, address: str) -> None:
+        self._types = types
         self._address = address
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.bind((address, 0))
@@ -44,7 +45,7 @@ class Sender:
         """Sends the HINT that the event asks for; an unreachable origin is nobody's loss."""
         origin = tables.address_text(event.origin)
         try:
-            self._socket.sendto(datagram(event, self._address), (origin, GENEVE_PORT))
+            self._socket.sendto(datagram(self._types, event, self._address), (origin, GENEVE_PORT))
         except OSError:
             return
 

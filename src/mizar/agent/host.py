@@ -74,7 +74,7 @@ class Host:
     async def run(self, server: str) -> None:
         """Serves until cancelled."""
         stream_client = client.Client(server, self)
-        sender = hints.Sender(self._wire.address)
+        sender = hints.Sender(self._path.types, self._wire.address)
         events = ring.Reader(self._path.maps["events"], self._hinter(sender))
         monitor = netlink.Monitor()
         asyncio.get_running_loop().add_reader(monitor.fileno(), self._notice, monitor)
