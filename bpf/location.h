@@ -84,10 +84,10 @@ static __always_inline void hint_ask(const struct endpoint_key *endpoint,
 	asked = bpf_map_lookup_elem(&hint_times, &pair);
 	if (asked && now - *asked < HINT_INTERVAL_NS)
 		return;
-	bpf_map_update_elem(&hint_times, &pair, &now, BPF_ANY);
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
 		return;
+	bpf_map_update_elem(&hint_times, &pair, &now, BPF_ANY);
 	event->type = EVENT_HINT;
 	event->vni = endpoint->vni;
 	*ADDRESS(event->endpoint) = *ADDRESS(endpoint->address);

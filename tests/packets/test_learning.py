@@ -62,6 +62,18 @@ def test_hints_are_asked_for_rarely_per_pair(host: Host) -> None:
     assert len(host.hints()) == 4
 
 
+def test_hint_that_found_the_ring_full_is_asked_for_again(host: Host) -> None:
+    packet = tunnelled(BY_TRANSIT, ttl=48)
+    before, after = packet.split(mapped(STRANGER))
+    origins = [mapped("192.0.0.0")[:14] + number.to_bytes(2, "big") for number in range(8192)]
+    for origin_host in origins:
+        host.run("uplink_tcx", before + origin_host + after)
+    asked = {event.origin for event in host.hints()}
+    host.run("uplink_tcx", before + origins[-1] + after)
+    assert origins[-1] not in asked
+    assert [event.origin for event in host.hints()] == [origins[-1]]
+
+
 @pytest.mark.parametrize("options", [identity(5), b"\xff\x4d\x09\x00"])
 def test_transit_packet_without_origin_teaches_nothing(host: Host, options: bytes) -> None:
     host.run("uplink_tcx", tunnelled(options, ttl=48))
