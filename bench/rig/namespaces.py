@@ -43,9 +43,13 @@ class Namespaces:
         for name in self._made:
             remove(name)
 
+    def name(self, label: str) -> str:
+        """What `make` calls a namespace: unique to this run."""
+        return f"{PREFIX}-{os.getpid()}-{label}"
+
     def make(self, label: str) -> str:
-        """A namespace with loopback up; returns its name, unique to this run."""
-        name = f"{PREFIX}-{os.getpid()}-{label}"
+        """A namespace with loopback up; returns its name."""
+        name = self.name(label)
         run(["ip", "netns", "add", name])
         self._made.append(name)
         links(name, "link set lo up")

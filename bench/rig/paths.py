@@ -35,7 +35,9 @@ class Path:
 
 def hosts(run: namespaces.Namespaces, label: str, regime: str) -> tuple[str, str]:
     """Two namespaces joined by a veth pair named UPLINK on both ends."""
-    pair = run.make(f"{label}-a"), run.make(f"{label}-b")
+    pair = host_names(run, label)
+    for name in (f"{label}-a", f"{label}-b"):
+        run.make(name)
     namespaces.links(
         pair[0],
         f"link add {UPLINK} address {HOST_MACS[0]} mtu {UNDERLAY_MTU} type veth peer name"
@@ -47,6 +49,11 @@ def hosts(run: namespaces.Namespaces, label: str, regime: str) -> tuple[str, str
             features = ["ethtool", "-K", UPLINK, *MTU_SIZED.split()]
             namespaces.run(namespaces.inside(namespace, features))
     return pair
+
+
+def host_names(run: namespaces.Namespaces, label: str) -> tuple[str, str]:
+    """The namespaces that `hosts` makes under this label."""
+    return run.name(f"{label}-a"), run.name(f"{label}-b")
 
 
 def workload(run: namespaces.Namespaces, host: str, label: str, index: int, mtu: int) -> str:
@@ -69,13 +76,13 @@ def bare(run: namespaces.Namespaces, regime: str) -> Path:
     return Path(client, server, HOST_ADDRESSES[1])
 
 
-def vxlan(run: namespaces.Namespaces, regime: str) -> Path:
+def vxlan(run: namespaces.Namespaces, regime: str, name: str = "vxlan") -> Path:
     """Endpoints behind a bridge and a VXLAN device on each host.
 
     In flannel's form, the cheapest that the kernel offers: no learning in the
     VXLAN device, static forwarding entry, no outer UDP checksum.
     """
-    label = f"vxlan-{regime}"
+    label = f"{name}-{regime}"
     pair = hosts(run, label, regime)
     mtu = UNDERLAY_MTU - VXLAN_OVERHEAD
     ends = [workload(run, host, f"{label}-{index}", index, mtu) for index, host in enumerate(pair)]
