@@ -11,14 +11,15 @@ from mizar.store import port, sqlite
 
 
 class Faulty(sqlite.SqliteStore):
-    """SQLite whose disk fails for the transactions while ``broken``, and gives ``rubbish``."""
+    """SQLite whose disk fails for the transactions while ``broken``; ``bug``: reading raises."""
 
     broken = False
-    rubbish = False
+    bug = False
 
     async def list(self, prefix):
-        stored = await super().list(prefix)
-        return [record._replace(value=b"\xc1") for record in stored] if self.rubbish else stored
+        if self.bug:
+            raise LookupError("a bug")
+        return await super().list(prefix)
 
     def transact(self, compares, writes):
         if not self.broken:
@@ -71,20 +72,32 @@ def test_a_failing_store_fails_what_was_under_way_and_the_server_goes_on(tmp_pat
     asyncio.run(body())
 
 
-def test_the_server_tries_again_when_what_it_reads_makes_no_sense(tmp_path):
+def test_background_work_goes_on_after_a_bug(tmp_path):
     async def body():
         store, served = await serve(tmp_path)
         await served.submit(create("before"))
         epoch = served.epoch
-        store.broken = store.rubbish = True
+        store.broken = store.bug = True
         with pytest.raises(ledger.UnavailableError):
             await served.submit(create("failed"))
         await asyncio.sleep(controller.REOPEN_AFTER_S + 0.3)
         assert served.epoch == epoch
-        store.broken = store.rubbish = False
+        store.broken = store.bug = False
         await serverkit.eventually(lambda: served.epoch != epoch)
         assert names(served) == ["before"]
         await served.stop()
+        await store.close()
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x81\xa4kind\xa4H\xff\xffx"])
+def test_a_damaged_record_is_named(tmp_path, value):
+    async def body():
+        store = sqlite.SqliteStore(str(tmp_path / "store"))
+        await store.transact([], [port.Write("resource/Tenant//acme", value)])
+        with pytest.raises(port.StoreError, match=r"Tenant//acme can't be read: .* from a backup"):
+            await ledger.open_ledger(store, [], print)
         await store.close()
 
     asyncio.run(body())

@@ -231,7 +231,7 @@ class Readiness:
             return f"waiting for {', '.join(names[:NAMED_MAX])}{more}"
         if waiting.required:
             return f"waiting for {min(waiting.required)}"
-        return "no host can serve it yet; start mizar agent on one"
+        return "no host may hold its transit table: start mizar agent on one, or set spec.transit"
 
     def _named(self, name: str) -> str:
         return f"host {name}" if self.is_connected(name) else f"host {name} (not connected)"

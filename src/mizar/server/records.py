@@ -55,16 +55,21 @@ def writes(
 
 
 def load(stored: Sequence[port.Record], revision: int) -> states.State:
-    """The state that the store's whole content describes."""
-    return states.State.load(
-        [decode(r.value, r.revision) for r in stored if r.key.startswith(RESOURCES)],
-        [
-            (r.key.removeprefix(RECORDS), r.value.decode())
-            for r in stored
-            if r.key.startswith(RECORDS)
-        ],
-        revision,
-    )
+    """The state that the store's whole content describes; `port.StoreError` if it is damaged."""
+    found: list[resources.Resource] = []
+    lines: list[tuple[str, str]] = []
+    for record in stored:
+        try:
+            if record.key.startswith(RESOURCES):
+                found.append(decode(record.value, record.revision))
+            elif record.key.startswith(RECORDS):
+                lines.append((record.key.removeprefix(RECORDS), record.value.decode()))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise port.StoreError(
+                f"store: {record.key} can't be read: {error};"
+                " restore it from a backup, or start the mizar that wrote it"
+            ) from None
+    return states.State.load(found, lines, revision)
 
 
 def _value(resource: resources.Resource | None) -> bytes | None:
