@@ -65,6 +65,11 @@ REFUSED = {
         "standard input: document 1: Endpoint acme/web2: spec.adresses: unknown field; "
         "did you mean addresses?",
     ),
+    "label not in quotes": (
+        "kind: Tenant\nmetadata: {name: x, labels: {app: shop, gold: true}}\n",
+        "standard input: document 1: Tenant x: metadata.labels.gold: expected text, "
+        "got true or false; write text, in quotes where YAML reads it as something else",
+    ),
     "name twice": (
         "kind: Tenant\nmetadata: {name: x}\n---\nkind: Tenant\nmetadata: {name: x}\n",
         "Tenant x: it is named twice in one request; leave one of them out",

@@ -225,6 +225,13 @@ class _Conversion:
         if type_ is int and isinstance(value, int) and value.bit_length() > 63:
             self._add(path, "the number is out of range", "use a smaller one")
             return None
+        if type_ == dict[str, str] and isinstance(value, dict):
+            return {
+                self._value(key, str, f"{path}.{_shown(key)}"): self._value(
+                    each, str, f"{path}.{_shown(key)}"
+                )
+                for key, each in value.items()
+            }
         try:
             return msgspec.convert(value, type_)
         except (msgspec.ValidationError, RecursionError) as error:
