@@ -27,10 +27,12 @@ class Machine:
             self.uplink = route.link("wire0").number
         self.path = None
 
-    def start(self, mode="tcx", tcx=True, mtu=MTU):
-        """What an agent's start does."""
+    def start(self, mode="tcx", tcx=None, mtu=MTU):
+        """What an agent's start does; ``tcx`` None: as the kernel is."""
+        if tcx and not links.tcx_supported():
+            pytest.skip("this kernel has no tcx")
         self.close()
-        self.path = host.prepare(self.root, tcx)
+        self.path = host.prepare(self.root, links.tcx_supported() if tcx is None else tcx)
         self.path.configure("192.0.2.1", self.uplink, mtu)
         if not self.path.pending:
             self.path.settle()
@@ -106,11 +108,11 @@ def test_back_to_mode_tcx_detaches_xdp(machine):
 
 
 def test_a_lost_delivery_is_noticed_and_replaced(machine):
-    machine.start("tcx")
+    machine.start("tcx", tcx=True)
     with links.open(machine.path.pins.links / "uplink_tcx") as link:
         link.detach()
     assert not machine.path.attachments.delivery_current(machine.uplink)
-    machine.start("tcx")
+    machine.start("tcx", tcx=True)
     assert machine.path.attachments.delivery_current(machine.uplink)
 
 
@@ -335,6 +337,17 @@ def test_an_impossible_namespace_name_is_a_failure(machine):
     machine.start("tcx")
     machine.sync.apply([agents.endpoint(10, netns="a/b")], [])
     assert "choose another netns" in machine.sync.failures[0].message
+
+
+@pytest.mark.parametrize("name", ["", "-green.web1", "-blue.e11"])
+def test_an_endpoint_gets_into_neither_the_host_nor_its_neighbours(machine, name):
+    machine.start("tcx")
+    machine.snapshot()
+    routes = agents.command("ip", "route")
+    machine.sync.apply([agents.endpoint(12, netns=machine.name + name, interface="eth1")], [])
+    assert "choose another netns" in machine.sync.failures[0].message
+    assert agents.command("ip", "route") == routes
+    assert "eth1" not in agents.command("ip", "link", inside=f"{machine.name}-blue.e11")
 
 
 def test_attachments_of_interfaces_that_are_gone_are_forgotten(machine):

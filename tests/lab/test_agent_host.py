@@ -7,7 +7,7 @@ import agents
 import pytest
 
 from mizar.agent import main, plumbing, uplink
-from mizar.bpf import errors
+from mizar.bpf import errors, links
 from mizar.datapath import counters, host, namespaces, netlink
 from mizar.plan import entries
 
@@ -178,7 +178,7 @@ def test_auto_falls_back_where_native_xdp_turns_out_to_be_missing(monkeypatch):
         agents.command("ip", "link", "add", "wire0", "type", "bridge")
         agents.command("ip", "addr", "add", "192.0.2.1/24", "dev", "wire0")
         agents.command("ip", "link", "set", "wire0", "up")
-        path = host.prepare(root, tcx=True)
+        path = host.prepare(root, links.tcx_supported())
         assert main.start(path, uplink.inspect("wire0"), "auto") == "tcx"
         with pytest.raises(errors.BpfError, match="no native XDP"):
             main.start(path, uplink.inspect("wire0"), "xdp")

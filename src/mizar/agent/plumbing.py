@@ -72,6 +72,8 @@ class Plumbing:
         Raises `PlumbingError`, or OSError from the kernel.
         """
         name = interface_name(entry.uid)
+        if entry.netns:
+            self._check(entry.netns)
         fd = self._open_namespace(self.namespace_of(entry))
         try:
             link = self._adopt(name, entry, fd) or self._create(name, entry, fd)
@@ -99,9 +101,16 @@ class Plumbing:
             self._pins.forget_namespace(name)
             self._own.discard(name)
 
-    def _open_namespace(self, name: str) -> int:
-        if "/" in name or name in ("", ".", ".."):
+    def _check(self, name: str) -> None:
+        """A namespace that a user has named: neither the host's own nor another endpoint's."""
+        if "/" in name or name in (".", ".."):
             raise PlumbingError(f"namespace {name!r} is no file name; choose another netns")
+        if name.startswith(f"{self._prefix}-") and "." in name.removeprefix(self._prefix):
+            raise PlumbingError(f"namespace {name} is one endpoint's own; choose another netns")
+        if namespaces.is_own(name):
+            raise PlumbingError(f"namespace {name} is the host's; choose another netns")
+
+    def _open_namespace(self, name: str) -> int:
         with contextlib.suppress(FileNotFoundError):
             return namespaces.open_fd(name)
         # Marked first: a crash in between leaves a mark without a namespace, never the reverse.

@@ -65,6 +65,14 @@ def _nsfs_device() -> int:
     return os.stat("/proc/self/ns/net").st_dev
 
 
+def is_own(name: str) -> bool:
+    """Whether the calling thread is in the namespace of that name."""
+    try:
+        return os.path.samefile(path(name), _own_path())
+    except FileNotFoundError:
+        return False
+
+
 def own_fd() -> int:
     """A file descriptor of the calling thread's own namespace."""
     return os.open(_own_path(), os.O_RDONLY | os.O_CLOEXEC)
