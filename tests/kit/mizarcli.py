@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +32,7 @@ class Server:
         command += ["--store", f"{self.directory}/server.db"]
         with open(f"{self.directory}/server.log", "ab") as log:
             self.process = subprocess.Popen(command, stderr=log)
-        serverkit.until(self._answers)
+        serverkit.until(lambda: serverkit.answers(self.socket))
         return self
 
     def stop(self) -> None:
@@ -64,7 +63,3 @@ class Server:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env={**os.environ, "MIZAR_SERVER": self.address},
         )
-
-    def _answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return not probe.connect_ex(self.socket)

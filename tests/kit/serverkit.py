@@ -44,12 +44,8 @@ class Server:
         log = open(f"{self.directory}/server.log", "a")  # noqa: SIM115 - the process writes on
         self.process = subprocess.Popen([sys.executable, "-c", self.code], stderr=log)
         log.close()
-        until(self._answers)
+        until(lambda: answers(self.socket))
         return self
-
-    def _answers(self):
-        with socket.socket(socket.AF_UNIX) as probe:
-            return not probe.connect_ex(self.socket)
 
     def stop(self, how=signal.SIGTERM):
         """Seconds that it took."""
@@ -65,6 +61,16 @@ class Server:
     def log(self):
         with open(f"{self.directory}/server.log") as log:
             return log.read()
+
+
+def answers(path):
+    """Whether the server behind the socket serves: it listens before it heeds signals."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(WAIT_S)
+        if probe.connect_ex(path):
+            return False
+        probe.sendall(b"GET /v1/healthz HTTP/1.1\r\nHost: mizar\r\nConnection: close\r\n\r\n")
+        return probe.recv(100).startswith(b"HTTP/1.1 200")
 
 
 def free_port():
