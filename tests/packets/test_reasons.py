@@ -69,6 +69,7 @@ def padded(packet: bytes, short: int) -> bytes:
 
 VLAN_FRAME = bytes(Ether(src=backplane.A_MAC, dst=backplane.ROUTER_MAC) / Dot1Q(vlan=5) / bytes(60))
 IPV6_FRAME = bytes(Ether(src=backplane.A_MAC, dst="33:33:00:00:00:02", type=0x86DD) / bytes(60))
+LYING_ARP = arp(REMOTE)[:22] + backplane.mac(backplane.B_MAC) + arp(REMOTE)[28:]
 TOO_LONG = sent(REMOTE, b"x" * (backplane.ENDPOINT_MTU - 27))
 TCP_SEGMENTS = sent(REMOTE, b"x" * 2900, l4=TCP(sport=1, dport=2))
 
@@ -102,6 +103,7 @@ SENDING = [
     Case("NO_PORT", "endpoint", sent(REMOTE), gone("ports")),
     Case("SPOOFED_MAC", "endpoint", sent(REMOTE, mac=backplane.B_MAC)),
     Case("SPOOFED_MAC", "endpoint", arp(REMOTE, mac=backplane.B_MAC)),
+    Case("SPOOFED_MAC", "endpoint", LYING_ARP),
     Case("SPOOFED_ADDRESS", "endpoint", sent(REMOTE, source=backplane.B)),
     Case("SPOOFED_ADDRESS", "endpoint", sent(REMOTE, source=REMOTE)),
     Case("VLAN", "endpoint", VLAN_FRAME),
