@@ -1,6 +1,9 @@
 """The data path of a host in the kernel: pins adopted, damaged, upgraded; both attachments."""
 
+import fcntl
 import os
+import socket
+import struct
 import subprocess
 import time
 
@@ -12,6 +15,7 @@ from mizar.bpf import errors, links, maps
 from mizar.datapath import attachments, counters, host, namespaces, netlink, pins, tables
 
 MTU = 1500
+SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40  # netdevice(7)
 LINK_RELEASE_S = 0.5  # the kernel detaches an unpinned link a little later
 
 
@@ -308,6 +312,28 @@ def test_a_start_changes_the_mtu_in_place(machine, workload, uplink, after):
     assert f"mtu {after} " in agents.command("ip", "link", "show", "eth0", inside=inside)
     assert f"mtu {uplink - 58} " in agents.command("ip", "link", "show", name)
     assert machine.ping() == 3
+
+
+def test_a_plumbed_endpoint_sends_at_once_and_knows_its_gateway(machine):
+    machine.start()
+    for number in range(10, 40):
+        entry = agents.endpoint(number)
+        machine.plumbing.ensure(entry)
+        host_side = plumbing.interface_name(entry.uid)
+        workload = f"{machine.name}-blue.e{number}"
+        assert is_running(host_side), number
+        with namespaces.entered(workload):
+            assert is_running("eth0"), number
+    neighbours = agents.command("ip", "neigh", "show", "nud", "permanent", inside=workload)
+    assert neighbours.split()[:5] == ["10.0.0.1", "dev", "eth0", "lladdr", "02:4d:5a:00:00:01"]
+
+
+def is_running(interface):
+    """The flag as it is: a question by netlink or a slow command would bring it about."""
+    request = struct.pack("16sh22x", interface.encode(), 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        answer = fcntl.ioctl(asker, SIOCGIFFLAGS, request)
+    return bool(struct.unpack_from("H", answer, 16)[0] & IFF_RUNNING)
 
 
 def test_an_endpoint_may_change_its_address_and_its_namespace(machine):

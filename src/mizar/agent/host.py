@@ -27,6 +27,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 IDLE_S = 3600.0
+REPAIR_PAUSE_S = 1.0
 
 
 class Host:
@@ -138,13 +139,21 @@ class Host:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause_s)
                 continue
-            await self._in_worker(self._sync.retry)
+            await self._attempt(self._sync.retry)
 
     async def _heal_for_ever(self) -> None:
         while True:
             name = await self._vanished.get()
-            await self._in_worker(functools.partial(self._sync.heal, name))
+            await self._attempt(functools.partial(self._sync.heal, name))
             self._changed.set()
+
+    async def _attempt(self, work: Callable[[], None]) -> None:
+        """Work that nobody asked for: what the kernel refuses is told, and due again later."""
+        try:
+            await self._in_worker(work)
+        except OSError as error:
+            log.warning("the kernel refused a repair", reason=str(error))
+            await asyncio.sleep(REPAIR_PAUSE_S)
 
     def _hinter(self, sender: hints.Sender) -> Callable[[bytes], None]:
         codec = self._path.types.struct("hint_event")

@@ -14,14 +14,17 @@ import hashlib
 import ipaddress
 import os
 import re
+import time
 from collections.abc import Collection
 from pathlib import Path
 
-from mizar.datapath import attachments, ethtool, namespaces, netlink, pins
+from mizar.datapath import attachments, ethtool, namespaces, netlink, pins, tables
 from mizar.plan import entries
 
 INTERFACE = re.compile(r"mz[0-9a-f]{12}")
 TX_QUEUE_PACKETS = 1000
+RUNNING_WAIT_S = 5.0
+RUNNING_POLL_S = 0.001
 GSO_MAX_BYTES = 65535 - 58  # the outer packet's length has 16 bits
 
 # A workload's own tunnel with these offloads yields packets that can't be encapsulated again.
@@ -78,11 +81,13 @@ class Plumbing:
         try:
             link = self._adopt(name, entry, fd) or self._create(name, entry, fd)
             self._attachments.endpoint(name, link.number)
-            with namespaces.inside(fd):
-                _furnish(entry)
             if not link.up:
                 _ipv6_off(name)
                 self._route.ask(netlink.set_up(link.number))
+            with namespaces.inside(fd):
+                _furnish(entry)
+            if not link.up:
+                _wait_until_running(self._route, name)
             return link.number
         finally:
             os.close(fd)
@@ -174,7 +179,25 @@ def _furnish(entry: entries.EndpointEntry) -> None:
             netlink.set_up(loopback.number),
             netlink.set_up(link.number),
             *(netlink.default_route(link.number, gateway) for gateway in entry.gateways),
+            *(
+                netlink.permanent_neighbour(link.number, gateway, tables.ROUTER_MAC)
+                for gateway in entry.gateways
+            ),
         )
+        _wait_until_running(route, entry.interface)
+
+
+def _wait_until_running(route: netlink.Route, name: str) -> None:
+    """Until this end of a pair sends: the first to come up drops what it is to send until then.
+
+    The kernel activates an end's queue later, in a work item; asked for the link, newer
+    kernels (6.8 and on) do it at once.
+    """
+    deadline_s = time.monotonic() + RUNNING_WAIT_S
+    while not ((link := route.link(name)) and link.running):
+        if time.monotonic() > deadline_s:
+            raise PlumbingError(f"interface {name} doesn't come up; retried")
+        time.sleep(RUNNING_POLL_S)
 
 
 def _interfaces(entry: entries.EndpointEntry) -> set[str]:

@@ -19,6 +19,7 @@ from typing import NamedTuple, Self
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE = 24
+RTM_NEWNEIGH = 28
 
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x100, 0x200, 0x400, 0x300
@@ -28,14 +29,18 @@ NLMSGERR_ATTR_MSG = 1
 NLA_F_NESTED = 0x8000
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
-IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_NET_NS_FD = 13, 18, 20, 27, 28
+IFLA_TXQLEN, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS = 13, 16, 18, 20
+IFLA_GROUP, IFLA_NET_NS_FD = 27, 28
 IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE = 41, 58
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_OIF, RTA_GATEWAY = 4, 5
+NDA_DST, NDA_LLADDR = 1, 2
 
 IFF_UP = 1
+IF_OPER_UP = 6
+NUD_PERMANENT = 0x80
 RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RTNH_F_ONLINK = 254, 4, 1, 4
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 
@@ -56,6 +61,8 @@ class Link(NamedTuple):
     mac: str
     mtu: int
     up: bool
+    running: bool
+    """IFLA_OPERSTATE is up: what is sent leaves (RFC 2863). Asking may bring it about."""
     alias: str
     kind: str
     peer: int
@@ -108,6 +115,10 @@ def _number(data: bytes | None) -> int:
     return int(struct.unpack("I", data)[0]) if data else 0
 
 
+def _mac_bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
 def _parse_link(body: bytes) -> Link:
     _, _, index, flags, _ = struct.unpack_from("BxHiII", body)
     found = attributes(body[16:])
@@ -118,6 +129,7 @@ def _parse_link(body: bytes) -> Link:
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         mtu=_number(found.get(IFLA_MTU)),
         up=bool(flags & IFF_UP),
+        running=found.get(IFLA_OPERSTATE) == bytes([IF_OPER_UP]),
         alias=_text(found.get(IFLA_IFALIAS)),
         kind=_text(info.get(IFLA_INFO_KIND)),
         peer=_number(found.get(IFLA_LINK)),
@@ -133,7 +145,7 @@ def _end(end: End, mtu: int, queue: int, gso: int) -> bytes:
         attribute(IFLA_GRO_MAX_SIZE, gso),
     ]
     if end.mac:
-        parts.append(attribute(IFLA_ADDRESS, bytes.fromhex(end.mac.replace(":", ""))))
+        parts.append(attribute(IFLA_ADDRESS, _mac_bytes(end.mac)))
     return b"".join(parts)
 
 
@@ -185,6 +197,15 @@ def default_route(index: int, gateway: str) -> Message:
     )
     body += attribute(RTA_GATEWAY, address.packed) + attribute(RTA_OIF, index)
     return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body)
+
+
+def permanent_neighbour(index: int, address: str, mac: bytes) -> Message:
+    """Says who has an on-link address, for good. Such entries don't count in the kernel's table."""
+    parsed = ipaddress.ip_address(address)
+    family = socket.AF_INET if parsed.version == 4 else socket.AF_INET6
+    body = struct.pack("BxHiHBB", family, 0, index, NUD_PERMANENT, 0, 0)
+    body += attribute(NDA_DST, parsed.packed) + attribute(NDA_LLADDR, mac)
+    return Message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
 class Route:
