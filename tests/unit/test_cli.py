@@ -281,9 +281,22 @@ def test_edit_comes_back_with_the_reason(shop: mizarcli.Server, tmp_path: Path) 
     assert "# Network acme/web: spec.vpc: a network's VPC can't change" in seen.read_text()
     assert "vpc: other" in seen.read_text()
     assert result.exit_code == 1
+    assert "error: Network acme/web: spec.vpc: a network's VPC can't change" in result.stderr
     kept = Path(result.stderr.split("it is kept in ")[1].strip())
     assert "vpc: other" in kept.read_text()
     kept.unlink()
+
+
+def test_every_command_has_a_short_help_that_fits_a_line() -> None:
+    for words in ([], ["lab"]):
+        listing = testing.CliRunner().invoke(main.main, [*words, "--help"]).stdout
+        assert "..." not in listing.split("Commands:")[1]
+
+
+def test_counters_where_no_agent_ran_say_what_to_do() -> None:
+    result = testing.CliRunner().invoke(main.main, ["counters", "--pin-path", "/sys/fs/bpf/none"])
+    assert result.exit_code == 1
+    assert "no agent has run on this host" in result.stderr
 
 
 def test_no_server_is_exit_code_3_with_what_to_do() -> None:

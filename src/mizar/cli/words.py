@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 
 import click
@@ -35,6 +39,14 @@ def keys(words: Sequence[str], within: scope.Scope) -> list[resources.Key]:
 def text(key: resources.Key) -> str:
     """``endpoint/acme/web1``: how output names a resource; `keys` reads it back."""
     return "/".join(part for part in (key.kind.lower(), key.tenant, key.name) if part)
+
+
+def program() -> str:
+    """How the user calls this command, to be pasted: through ./dev, from PATH, or by its path."""
+    entrance = os.environ.get("MIZAR_DEV")
+    if entrance:
+        return f"{shlex.quote(entrance)} mizar"
+    return "mizar" if shutil.which("mizar") == sys.argv[0] else shlex.quote(sys.argv[0])
 
 
 def _kind(word: str) -> registry.Kind:

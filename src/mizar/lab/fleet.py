@@ -68,6 +68,27 @@ class Lab:
             self.down()
             raise
 
+    def trouble(self) -> str | None:
+        """What is wrong with the lab of this name that is there; empty when nothing is.
+
+        None when there is none. Raises `layout.LabError` when it is well but not
+        of these parameters: it isn't removed unasked.
+        """
+        _check_root()
+        try:
+            found = opened(self.layout.name)
+        except layout.LabError:
+            return None
+        except msgspec.MsgspecError:
+            return "its record can't be read"
+        problem = next(found._problems(), "")
+        if not problem and found.layout != self.layout:
+            raise layout.LabError(
+                f"lab {self.layout.name} is up with other hosts, modes or MTU; "
+                "end it first with 'mizar lab down', or give this one another --name"
+            )
+        return problem
+
     def down(self) -> None:
         """Removes every trace of the lab, whatever has crashed before. May be repeated."""
         processes.stop_all(self.layout)
@@ -245,12 +266,25 @@ class Lab:
             agent = f"agent-{host.name}"
             self._wait(agent, functools.partial(self._host_ready, host.name), "is Ready")
 
+    def _problems(self) -> Iterator[str]:
+        """What makes a lab useless as it is, found without waiting."""
+        yield from (f"{name} does not run" for name in self.processes if not self.runs(name))
+        there = self._namespaces()
+        yield from (f"no namespace {name}" for name in self.layout.namespaces if name not in there)
+        for host in self.layout.hosts:
+            if not self.pins(host.name).is_dir():
+                yield f"nothing is pinned at {self.pins(host.name)}"
+            try:
+                if not self._host_ready(host.name):
+                    yield f"host {host.name} is not Ready"
+            except (errors.Unreachable, errors.Failed) as error:
+                yield str(error)
+
     def _host_ready(self, name: str) -> bool:
         return any(host.metadata.name == name and _ready(host) for host in self.all_of("Host"))
 
     def _check_free(self) -> None:
-        if os.geteuid() != 0:
-            raise layout.LabError("a lab needs root: namespaces, links and BPF programs are made")
+        _check_root()
         if self._answers() and not self.layout.run_directory.exists():
             raise layout.LabError(
                 f"a server that is no lab's answers at {self.layout.socket}; "
@@ -312,6 +346,11 @@ def opened(name: str) -> Lab:
     lab = Lab(name)
     lab.layout = msgspec.json.decode(content, type=layout.Layout)
     return lab
+
+
+def _check_root() -> None:
+    if os.geteuid() != 0:
+        raise layout.LabError("a lab needs root: namespaces, links and BPF programs are made")
 
 
 def _ready(resource: resources.Resource) -> bool:

@@ -7,7 +7,7 @@ import click
 from mizar.cli import failures, scope
 
 
-@click.command()
+@click.command(short_help="Run the agent of this host, as root.")
 @click.option("--uplink", required=True, metavar="INTERFACE", help="The interface to the underlay.")
 @click.option("--name", metavar="HOST", help="The host's name; by default the machine's.")
 @click.option(

@@ -7,7 +7,7 @@ import click
 from mizar.cli import failures
 
 
-@click.command()
+@click.command(short_help="Remove what a stopped agent left on this host.")
 @click.option(
     "--pin-path",
     default="/sys/fs/bpf/mizar",

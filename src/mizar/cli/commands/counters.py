@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 
-from mizar.cli import printing
+from mizar.cli import failures, printing
 
 
-@click.command()
+@click.command(short_help="Print this host's packet counters, as root.")
 @click.option(
     "--pin-path",
     default="/sys/fs/bpf/mizar",
@@ -21,9 +23,18 @@ def command(pin_path: str, everything: bool) -> None:
 
     mizar reasons says what they mean.
     """
+    from mizar.bpf import errors as bpf_errors
     from mizar.datapath import counters
 
-    found = counters.read(pin_path)
+    try:
+        found = counters.read(pin_path)
+    except bpf_errors.BpfError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        raise failures.Failure(
+            f"nothing is pinned at {pin_path}: no agent has run on this host; "
+            "start it, or give the agent's --pin-path (a lab's: mizar lab counters)"
+        ) from error
     table = printing.Table(["REASON", "PACKETS", "BYTES"])
     table.print(
         [

@@ -17,7 +17,7 @@ WIDTH: Final = 17
 _SHOWN_ABOVE: Final = ("phase", "message")
 
 
-@click.command()
+@click.command(short_help="Tell all about resources, and what belongs to them.")
 @click.argument("what", nargs=-1, metavar="KIND NAME... | KIND/NAME...")
 @scope.options
 @click.pass_context

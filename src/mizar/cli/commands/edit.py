@@ -36,7 +36,7 @@ def command(ctx: click.Context, what: tuple[str, ...]) -> None:
 def _edit(client: rest.Client, key: resources.Key, item: resources.Resource) -> None:
     """Opens the editor until the server takes what comes out of it, or nothing new does."""
     original = _without_status(item)
-    notes, body = HINT, original
+    notes, body, reasons = HINT, original, ""
     while True:
         edited = _body(click.edit(notes + body, extension=".yaml") or body)
         if edited == body:
@@ -46,6 +46,7 @@ def _edit(client: rest.Client, key: resources.Key, item: resources.Resource) -> 
             wish = _rebased(client, item, _read(body, key))
             changed = client.replace(wish)
         except errors.Refused as refused:
+            reasons = str(refused)
             notes = HINT + "".join(f"# {problem}\n" for problem in refused.problems)
             continue
         action = (
@@ -54,7 +55,8 @@ def _edit(client: rest.Client, key: resources.Key, item: resources.Resource) -> 
         click.echo(f"{words.text(key)} {action}")
         return
     if body != original:
-        raise failures.Failure(f"the edit was not taken; it is kept in {_kept(body)}")
+        kept = f"the edit was not taken; it is kept in {_kept(body)}"
+        raise failures.Failure(f"{reasons}\n{kept}")
     click.echo(f"{words.text(key)} left as it is")
 
 

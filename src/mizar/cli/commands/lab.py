@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mizar.cli import failures, printing, scope
+from mizar.cli import failures, manifests, printing, scope, words
 
-NEXT: Final = """
-The lab stays up. To go on:
-  mizar get endpoints -A -o wide
-  mizar describe endpoint/{endpoint}
-  mizar lab exec {endpoint} -- ping -c 3 {address}
-  mizar lab exec {endpoint} -- bash
-  mizar lab counters
-  mizar lab down"""
+if TYPE_CHECKING:
+    from mizar.lab import fleet, workloads
 
 
 @click.group()
@@ -47,7 +41,7 @@ def _explained() -> Iterator[None]:
         raise failures.Failure(str(error)) from error
 
 
-@command.command()
+@command.command(short_help="Start a fleet; one that is up and well is kept.")
 @click.option("--hosts", default=4, metavar="N", show_default=True, help="How many hosts.")
 @click.option(
     "--mode",
@@ -57,18 +51,52 @@ def _explained() -> Iterator[None]:
     help="The uplinks' mode.",
 )
 @click.option("--mtu", default=1500, metavar="BYTES", show_default=True, help="The underlay's MTU.")
+@click.option(
+    "-f",
+    "--filename",
+    "sources",
+    multiple=True,
+    metavar="FILE",
+    help="Then apply this manifest and check who reaches whom.",
+)
 @_name
-def up(name: str, hosts: int, mode: Any, mtu: int) -> None:
+@click.pass_context
+def up(
+    ctx: click.Context, name: str, hosts: int, mode: Any, mtu: int, sources: tuple[str, ...]
+) -> None:
     """Start hosts in two underlay subnets, a server, and an agent on every host.
 
-    What an earlier lab of that name left, crashed or not, is removed first.
+    A lab of that name that is up and well is kept, with all that is in it. What
+    is left of one that isn't, crashed or not, is removed first.
     """
     from mizar.lab import fleet
 
+    wanted = manifests.read(sources, scope.current(ctx).tenant) if sources else []
     with _explained():
         lab = fleet.Lab(name, hosts, mode, mtu)
-        lab.up()
-    click.echo(f"lab {name} is up: {hosts} hosts are Ready; server at unix:{lab.layout.socket}")
+        kept = _kept(lab)
+        if not kept:
+            lab.up()
+    state = "is up already, and is kept" if kept else "is up"
+    ready = f"{hosts} host is Ready" if hosts == 1 else f"{hosts} hosts are Ready"
+    click.echo(f"lab {name} {state}: {ready}; server at unix:{lab.layout.socket}")
+    if wanted:
+        _apply(lab, wanted)
+        _check(lab, wait=True)
+
+
+def _kept(lab: fleet.Lab) -> bool:
+    """Whether the lab is there and can be used as it is; says so when it can't."""
+    trouble = lab.trouble()
+    if trouble:
+        click.echo(f"lab {lab.layout.name} is not well ({trouble}): it is started anew, empty")
+    return trouble == ""
+
+
+def _apply(lab: fleet.Lab, wanted: Sequence[Any]) -> None:
+    with lab.client() as client:
+        for outcome in client.apply(wanted):
+            click.echo(f"{words.text(outcome.key)} {outcome.action}")
 
 
 @command.command()
@@ -93,7 +121,7 @@ def status(name: str) -> None:
             click.echo(line)
 
 
-@command.command()
+@command.command(short_help="Print who reaches whom, by pings and connections.")
 @click.option("--wait", is_flag=True, help="First wait until everything is Ready.")
 @_name
 def check(name: str, wait: bool) -> None:
@@ -101,25 +129,54 @@ def check(name: str, wait: bool) -> None:
 
     Fails when one that should be reached isn't, or one of another VPC is.
     """
-    from mizar.lab import fleet, reachability, report
+    from mizar.lab import fleet
 
     with _explained():
         lab = fleet.opened(name)
+    _check(lab, wait)
+
+
+def _check(lab: fleet.Lab, wait: bool) -> None:
+    from mizar.lab import reachability, report
+
+    with _explained():
         if wait:
             lab.wait_ready()
         known = lab.workloads()
     if not known:
+        name = lab.layout.name
         raise failures.Failure(f"lab {name} has no endpoints; mizar apply -f some, then check")
     cells = reachability.check(known)
     for line in report.lines(cells):
         click.echo(line)
     if not all(cell.ok for cell in cells):
         raise failures.Failure("not as it should be: see the lines above that say FAILED")
-    neighbours = [one for one in known if one.vpc == known[0].vpc]
-    click.echo(NEXT.format(endpoint=known[0].name, address=neighbours[-1].address))
+    for line in _next_steps(lab, known):
+        click.echo(line)
 
 
-@command.command()
+def _next_steps(lab: fleet.Lab, known: Sequence[workloads.Workload]) -> Iterator[str]:
+    """How to go on, in commands that work when pasted."""
+    from mizar.lab import layout
+
+    server = name = ""
+    if lab.layout.name != layout.DEFAULT:
+        server, name = f" --server unix:{lab.layout.socket}", f" --name {lab.layout.name}"
+    one = known[0].name
+    address = [other for other in known if other.vpc == known[0].vpc][-1].address
+    yield "\nThe lab stays up. To go on:"
+    for step in (
+        f"get endpoints -A -o wide{server}",
+        f"describe endpoint/{one}{server}",
+        f"lab exec{name} {one} -- ping -c 3 {address}",
+        f"lab exec{name} {one} -- bash",
+        f"lab counters{name}",
+        f"lab down{name}",
+    ):
+        yield f"  {words.program()} {step}"
+
+
+@command.command(short_help="Print every host's packets by reason.")
 @_name
 def counters(name: str) -> None:
     """Print every host's packets by reason, those that have counted something."""
@@ -133,7 +190,7 @@ def counters(name: str) -> None:
     table.print([row for row in rows if set(row[1:]) != {"0"}])
 
 
-@command.command()
+@command.command(short_help="End processes of the lab at once, as a crash would.")
 @click.argument("processes", nargs=-1, required=True, metavar="server | agent-HOST...")
 @_name
 def kill(name: str, processes: tuple[str, ...]) -> None:
@@ -146,7 +203,7 @@ def kill(name: str, processes: tuple[str, ...]) -> None:
             lab.stop(process)
 
 
-@command.command()
+@command.command(short_help="Start what doesn't run, and wait for the hosts.")
 @click.argument("processes", nargs=-1, metavar="[server | agent-HOST...]")
 @_name
 def start(name: str, processes: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ import click
 from mizar.cli import limits, printing
 
 
-@click.command()
+@click.command(short_help="List the limits of tables, queues and requests.")
 def command() -> None:
     """List the limits of tables, queues and requests, and where each is set."""
     table = printing.Table(["LIMIT", "VALUE", "WHERE", "MEANING"])

@@ -8,7 +8,7 @@ from mizar.cli import printing
 from mizar.datapath import reasons
 
 
-@click.command()
+@click.command(short_help="List the reasons by which packets are counted.")
 def command() -> None:
     """List the reasons by which packets are counted: name, verdict, meaning."""
     table = printing.Table(["REASON", "VERDICT", "MEANING"])

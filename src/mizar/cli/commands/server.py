@@ -8,7 +8,7 @@ from mizar.cli import failures
 from mizar.client import address
 
 
-@click.command()
+@click.command(short_help="Run the server: the API and the agents' streams.")
 @click.option(
     "--underlay",
     multiple=True,

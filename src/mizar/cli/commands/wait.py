@@ -26,7 +26,7 @@ def seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-@click.command()
+@click.command(short_help="Wait until resources are Ready, or gone.")
 @click.argument("what", nargs=-1, metavar="[KIND NAME... | KIND/NAME... | [KIND] --all]")
 @click.option(
     "--for",
