@@ -248,7 +248,7 @@ def test_edit_replaces_what_was_changed(shop: mizarcli.Server, tmp_path: Path) -
 def test_edit_minds_what_users_wrote_meanwhile_and_not_what_the_system_did(
     shop: mizarcli.Server, tmp_path: Path
 ) -> None:
-    mizar = f"{mizarcli.MIZAR} --server {shop.address}"
+    mizar = f"'{mizarcli.MIZAR}' --server {shop.address}"
     host = tmp_path / "host.yaml"
     host.write_text("kind: Host\nmetadata: {name: h2}\nspec: {address: 192.0.2.2}\n")
     system = (
