@@ -22,6 +22,7 @@ class Fleet:
         self.records: dict[str, str] = {}
         self.now = START
         self.live: Collection[str] = ()
+        self.vacate = True
         self.deltas: dict[str, entries.Delta] = {}
         for number in range(1, hosts + 1):
             self.join(number)
@@ -32,7 +33,9 @@ class Fleet:
 
     def request(self, *requests: admission.Request) -> admission.Decision:
         """Admits, applies and folds; leaves the deltas in ``deltas``."""
-        decision = admission.admit(self.state, requests, self.now, self.live, ["192.0.2.0/24"])
+        decision = admission.admit(
+            self.state, requests, self.now, self.live, ["192.0.2.0/24"], self.vacate
+        )
         changes = self.state.apply(decision.changes, self.state.revision + 1, decision.records)
         for record in decision.records:
             self.records.pop(record.name, None)

@@ -3,10 +3,13 @@
 import ipaddress
 from collections import Counter
 
+import fleet as fleets
 import wishes
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mizar.model import admission, errors, limits, registry, resources
+from mizar.model import state as states
 from mizar.plan import planner
 
 
@@ -120,7 +123,32 @@ def view(state):
         [sorted(state.held_by(host)) for host in hosts],
         [state.spread.count(host) for host in hosts],
         sorted(state.rested(float("inf"))),
-        sorted(state.underprovided()),
+        sorted(state.underprovided(len(state.transit))),
         sorted(state.transit),
         state.counter("vni"),
     )
+
+
+NAMES = ("h1", "h2", "h3", "h4")
+alive = st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(wishes.steps, alive)
+def test_tables_end_with_live_hosts_whoever_dies_and_returns(steps, lives):
+    fleet = wishes.beginning()
+    for turn, (batch, seconds) in enumerate(steps):
+        fleet.live = lives[turn % len(lives)]
+        wishes.play(fleet, batch, seconds)
+        fleet.request()
+        assert fleet.request().changes == []
+        live = fleet.live & fleet.state.transit.keys()
+        for table in [*fleet.state.list("Network"), *fleet.state.list("VPC")]:
+            held, wanted = states.holders_of(table)
+            if live:
+                assert set(held) <= live
+                assert len(held) == min(wanted, len(live))
+            else:
+                assert held or not fleet.state.transit
+    fresh = planner.Planner(fleet.reloaded(), ["192.0.2.0/24"])
+    assert all(fleet.tables.get(name, {}) == fleets.desired(fresh, name) for name in NAMES)

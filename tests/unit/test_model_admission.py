@@ -41,6 +41,11 @@ def get(fleet, kind, name, in_tenant="acme"):
     return fleet.state.get(key(kind, name, in_tenant))
 
 
+def held(fleet, name):
+    """Holders of a network's or VPC's table."""
+    return states.holders_of(get(fleet, "VPC", name) or get(fleet, "Network", name))[0]
+
+
 def address(fleet, name):
     return get(fleet, "Endpoint", name).status.addresses[0]
 
@@ -391,12 +396,92 @@ def test_a_joining_host_is_used_in_bounded_steps():
     assert len(fleet.request().changes) == 0
 
 
+def test_tables_of_dead_hosts_go_to_live_ones_and_none_come_back(fleet):
+    for name in ("prod", "front", "back"):
+        assert len(held(fleet, name)) == 2
+    fleet.live = {"h2", "h3"}
+    moved = {change.key for change in fleet.request().changes}
+    assert moved
+    assert [held(fleet, name) for name in ("prod", "front", "back")] == [["h2", "h3"]] * 3
+    assert all(fleet.state.get(each).status.phase == "Pending" for each in moved)
+    assert fleet.request().changes == []
+    fleet.live = {"h1", "h2", "h3"}
+    assert fleet.request().changes == []
+
+
+def test_a_table_stays_short_rather_than_go_to_the_dead_until_they_return(fleet):
+    fleet.request(*applying(host(3, transit=False)))
+    fleet.live = {"h2"}
+    fleet.request()
+    assert held(fleet, "front") == ["h2"]
+    fleet.request(*applying(network("third", "prod", "10.0.2.0/24")))
+    assert held(fleet, "third") == ["h2"]
+    fleet.live = {"h1", "h2"}
+    fleet.request()
+    assert held(fleet, "front") == held(fleet, "third") == ["h1", "h2"]
+
+
+def test_without_vacating_or_live_transit_hosts_no_table_moves(fleet):
+    for live, vacate in ((["h2"], False), ([], True), (["h9"], True)):
+        fleet.live, fleet.vacate = live, vacate
+        assert fleet.request().changes == []
+
+
+def test_the_last_live_holder_may_leave_its_tables_to_a_dead_host(fleet):
+    fleet.live = {"h2", "h3"}
+    fleet.request(*applying(host(3, transit=False)))
+    fleet.request(*applying(host(2, transit=False)))
+    assert held(fleet, "front") == ["h1"]
+
+
+def test_dead_hosts_are_vacated_in_bounded_steps_and_short_tables_hold_up_none():
+    fleet = Fleet(3)
+    many = limits.PLACEMENTS + 10
+    fleet.request(
+        *applying(
+            tenant(),
+            vpc("prod", "10.0.0.0/8", routers=3),
+            *(
+                network(f"n{n}", "prod", f"10.{n // 256}.{n % 256}.0/24", switches=3)
+                for n in range(many)
+            ),
+        )
+    )
+    fleet.live = {"h2", "h3"}
+    assert len(fleet.request().changes) == limits.PLACEMENTS
+    assert len(fleet.request().changes) == 11
+    assert len(fleet.request().changes) == 0
+    assert [*fleet.state.held_by("h1")] == []
+
+
+def test_the_last_transit_host_stays_while_there_are_endpoints():
+    fleet = Fleet(2)
+    fleet.request(
+        *applying(
+            tenant(),
+            vpc("prod", "10.0.0.0/16"),
+            network("front", "prod", "10.0.0.0/29"),
+            endpoint("a", "front", host="h2"),
+        )
+    )
+    fleet.request(*applying(host(2, transit=False)))
+    last = admission.Request("delete", key=key("Host", "h1"))
+    for wish in (last, *applying(host(1, transit=False))):
+        text = refusal(fleet, wish, kind=errors.InUse)
+        assert "Host h1: no other host may hold the transit tables of Endpoint acme/a;" in text
+    fleet.request(*applying(host(2, transit=True)), last)
+    assert held(fleet, "front") == ["h2"]
+    fleet.delete(key("Endpoint", "a"))
+    fleet.request(*applying(host(2, transit=False)))
+    assert held(fleet, "front") == []
+
+
 def test_what_no_host_could_be_added_to_is_not_looked_at():
     fleet = Fleet(1)
     fleet.request(*applying(tenant(), vpc("prod", "10.0.0.0/8", routers=2)))
-    assert [*fleet.state.underprovided()] == []
+    assert [*fleet.state.underprovided(len(fleet.state.transit))] == []
     fleet.join(2, transit=False)
-    assert [*fleet.state.underprovided()] == []
+    assert [*fleet.state.underprovided(len(fleet.state.transit))] == []
 
 
 def test_an_address_passes_from_one_endpoint_to_another_in_one_request(fleet):

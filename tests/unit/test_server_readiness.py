@@ -119,3 +119,26 @@ def test_a_host_removed_is_waited_for_no_more():
     book.acked("h1", 6, {})
     book.remove_host("h2")
     assert book.verdict(NETWORK).phase == "Ready"
+
+
+def test_what_it_requires_may_change_while_it_waits():
+    book = fleet("h1", "h2", "h3")
+    change(book, 6, NETWORK, ["h2"])
+    book.acked("h2", 6, {})
+    change(book, 7, ENDPOINT, ["h1", "h2"], [NETWORK])
+    book.acked("h1", 7, {})
+    book.hold(NETWORK)
+    book.dead("h2")
+    assert book.verdict(ENDPOINT) == ("Pending", "waiting for Network acme/web")
+    change(book, 8, NETWORK, ["h3"])
+    assert book.verdict(ENDPOINT) == ("Pending", "waiting for Network acme/web")
+    book.acked("h3", 8, {})
+    assert book.verdict(ENDPOINT).phase == "Ready"
+
+
+def test_what_is_ready_stays_so_when_what_it_requires_changes():
+    book = fleet("h1", "h2")
+    change(book, 6, ENDPOINT, ["h1"], [NETWORK])
+    book.acked("h1", 6, {})
+    change(book, 7, NETWORK, ["h2"])
+    assert book.verdict(ENDPOINT).phase == "Ready"

@@ -117,6 +117,69 @@ def test_a_dead_holder_blocks_nobody_and_the_host_says_so(server, client):
     run(body, server)
 
 
+def holders(client):
+    return client.get(f"/v1/{ACME}/networks/web").json()["status"]["switches"]
+
+
+def test_tables_of_a_dead_host_move_and_endpoints_wait_for_that(server, client):
+    async def body(agents):
+        fleet = {agent.hello.host: agent for agent in await agents.join("h1", "h2", "h3", "h4")}
+        await ready(client, *(f"hosts/{name}" for name in fleet))
+        await apply(client, *serverkit.shop())
+        await ready(client, f"{ACME}/networks/web", f"{ACME}/vpcs/prod")
+        dead, stays = holders(client)
+        for name in fleet.keys() - {dead, stays}:
+            fleet[name].mute = True
+        await fleet[dead].disconnect()
+        await apply(client, serverkit.endpoint("a", stays))
+        path = f"{ACME}/endpoints/a"
+        await serverkit.eventually(lambda: dead not in holders(client))
+        (taker,) = set(holders(client)) - {stays}
+        await apply(client, serverkit.endpoint("b", stays))
+        for name in ("a", "b"):
+            await serverkit.eventually(
+                lambda name=name: (
+                    "waiting for" in serverkit.message(client, f"{ACME}/endpoints/{name}")
+                )
+            )
+            assert serverkit.phase(client, f"{ACME}/endpoints/{name}") == "Pending"
+        for name in fleet.keys() - {dead, stays}:
+            fleet[name].mute = False
+            await fleet[name].ack()
+        await ready(client, path, f"{ACME}/endpoints/b", f"{ACME}/networks/web")
+        assert len(fleet[taker].table("switch_endpoints")) == 2
+        for route in fleet[stays].table("routes"):
+            assert fleet[dead].hello.address not in route.holders
+        await fleet[dead].connect()
+        await ready(client, f"hosts/{dead}")
+        assert holders(client) == sorted([stays, taker])
+        assert fleet[dead].table("switch_endpoints") == []
+
+    run(body, server)
+
+
+def test_when_most_of_the_fleet_is_gone_nothing_moves(server, client):
+    async def body(agents):
+        fleet = await agents.join("h1", "h2", "h3", "h4")
+        await ready(client, *(f"hosts/h{n}" for n in range(1, 5)))
+        await apply(client, *serverkit.shop())
+        await ready(client, f"{ACME}/networks/web")
+        before = holders(client)
+        gone = [agent for agent in fleet if agent.hello.host in before]
+        gone += [agent for agent in fleet if agent not in gone][:1]
+        await asyncio.gather(*(agent.disconnect() for agent in gone))
+        for agent in gone:
+            path = f"hosts/{agent.hello.host}"
+            await serverkit.eventually(lambda path=path: serverkit.phase(client, path) == "Pending")
+        await serverkit.eventually(lambda: server.log().count("host is dead") == 3)
+        (left,) = {"h1", "h2", "h3", "h4"} - {agent.hello.host for agent in gone}
+        await apply(client, serverkit.endpoint("a", left))
+        await ready(client, f"{ACME}/endpoints/a")
+        assert holders(client) == before
+
+    run(body, server)
+
+
 def test_a_failure_is_told_and_taken_back(server, client):
     async def body(agents):
         h1 = await agents.join("h1")

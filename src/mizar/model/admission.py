@@ -67,23 +67,29 @@ def admit(
     now: float,
     live_hosts: Collection[str] = (),
     underlay: Sequence[str] = (),
+    vacate: bool = False,
 ) -> Decision:
     """The decision for ``requests`` at ``now`` (Unix seconds).
 
-    ``live_hosts`` are preferred by the placement. ``underlay``: the declared
+    New places are on ``live_hosts`` while there are any. ``underlay``: the declared
     prefixes, in one of which a host's address must lie (empty: not checked).
-    With no requests it does what is left to do (transit tables for which there
-    were too few hosts, a bounded number a call): call until ``changes`` is empty
-    after a host has joined. Raises an `errors.Refused` that holds every problem.
+    ``vacate``: other hosts than live ones lose the transit tables that they hold.
+    With no requests it does what is left to do (tables to be vacated, or for which
+    there were too few hosts; a bounded number a call): call until ``changes`` is
+    empty after a host has joined or died. Raises an `errors.Refused` that holds
+    every problem.
     """
-    d = draft.Draft(state, now, live_hosts, underlay)
+    d = draft.Draft(state, now, live_hosts, underlay, vacate)
+    able = [*state.transit]
     try:
         d.reap(limits.REAPED + 2 * len(requests))
         _check_alone(d, requests)
         actions = {request.target: _decide(d, request) for request in sorted(requests, key=_order)}
+        if able and not state.transit and not d.problems:
+            _refuse_last(d, able)
         if d.problems:
             raise errors.refused(d.problems)
-        for key in [*itertools.islice(state.underprovided(), limits.PLACEMENTS)]:
+        for key in [*itertools.islice(d.misplaced(), limits.PLACEMENTS)]:
             d.place_anew(key)
         changes, records = d.net()
     finally:
@@ -185,6 +191,18 @@ def _release_tables(d: draft.Draft, host: str) -> None:
     """Other hosts take the transit tables that ``host`` holds."""
     for key in [*d.state.held_by(host)]:
         d.place_anew(key, without=host)
+
+
+def _refuse_last(d: draft.Draft, hosts: Sequence[str]) -> None:
+    """Refuses to lose the last transit hosts while there are endpoints."""
+    if not (endpoints := d.state.list("Endpoint")):
+        return
+    more = f" and {len(endpoints) - 1} more" if len(endpoints) > 1 else ""
+    users = f"{resources.key_of(endpoints[0])}{more}"
+    message = f"no other host may hold the transit tables of {users}"
+    remedy = "let another host hold them first (spec.transit: true), or delete the endpoints"
+    for host in hosts:
+        d.refuse(resources.Key("Host", "", host), "", message, remedy, "in_use")
 
 
 def _plural(key: resources.Key) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +20,10 @@ EPOCH: Final = 1767225600  # 2026-01-01T00:00:00Z: generations count seconds fro
 
 
 class Draft:
-    """Steps so far. ``problems`` are gathered; a draft with any is thrown away."""
+    """Steps so far. ``problems`` are gathered; a draft with any is thrown away.
+
+    ``vacating``: hosts that aren't live lose their transit tables to those that are.
+    """
 
     def __init__(
         self,
@@ -28,10 +31,12 @@ class Draft:
         now: float,
         live: Collection[str],
         underlay: Sequence[str],
+        vacating: bool,
     ) -> None:
         self.state = state
         self.now = now
-        self.live = live
+        self.live = frozenset(live)
+        self.vacating = vacating
         self.underlay = underlay
         self.problems: list[errors.Problem] = []
         self.spoiled: set[resources.Key] = set()
@@ -135,8 +140,19 @@ class Draft:
         self, key: resources.Key, current: Sequence[str], wanted: int, without: str = ""
     ) -> list[str]:
         """The hosts to hold the transit table of ``key``; ``without``: a host that goes."""
-        hosts = [host for host in self.state.transit if host != without]
-        return placement.holders(key, current, wanted, dict.fromkeys(hosts), self.live)
+        hosts = self.state.transit.keys() - {without}
+        kept = () if self.vacating else current
+        usable = hosts & self.live and hosts & self.live.union(kept)
+        return placement.holders(key, current, wanted, usable or hosts, self.live)
+
+    def misplaced(self) -> Iterator[resources.Key]:
+        """Tables that `place_anew` changes: held by hosts to be vacated, or by too few."""
+        able = self.state.transit.keys()
+        live = able & self.live
+        if self.vacating and live:
+            for host in sorted(able - live):
+                yield from self.state.held_by(host)
+        yield from self.state.underprovided(len(live or able))
 
     def place_anew(self, key: resources.Key, without: str = "") -> None:
         """Gives a network's or VPC's table the holders that it should have now."""

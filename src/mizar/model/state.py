@@ -210,9 +210,12 @@ class State:
         """The endpoint with an interface in a named namespace of a host, or None."""
         return self._interfaces.get((host, netns, interface))
 
-    def underprovided(self) -> Iterator[resources.Key]:
-        """Networks and VPCs with fewer holders than wanted, where a host could be added."""
-        for short in self._short[: len(self.transit)]:
+    def underprovided(self, hosts: int) -> Iterator[resources.Key]:
+        """Networks and VPCs with fewer holders than wanted, where one of ``hosts`` could be added.
+
+        ``hosts``: how many may hold tables.
+        """
+        for short in self._short[:hosts]:
             yield from short
 
     # ---- numbers ----

@@ -25,6 +25,8 @@ from mizar.server import feed, ledger, owners, readiness
 from mizar.store import port
 
 HOST_DEAD_S: Final = 10.0
+# With fewer of the transit hosts connected it is the server that is cut off: tables stay.
+TRANSIT_CONNECTED_PERCENT_MIN: Final = 50
 NOTE_AFTER_S: Final = 1.0
 REOPEN_AFTER_S: Final = 1.0
 STATUS_BATCH_MAX: Final = 1000  # phases written in one transaction
@@ -41,6 +43,7 @@ class Controller:
         self.feeds: dict[str, feed.Feed] = {}
         self._loop = asyncio.get_running_loop()
         self._deaths: dict[str, asyncio.TimerHandle] = {}
+        self._dying: set[str] = set()  # dead; waited for until their tables are placed anew
         self._pending: deque[tuple[float, resources.Key]] = deque()
         self._news = asyncio.Event()
         self._unplaced = asyncio.Event()
@@ -70,8 +73,14 @@ class Controller:
         """What `submit` would commit now; an `errors.Refused` when it would be refused."""
         self.ledger.check()
         self._refuse_connected(requests)
-        live = self.readiness.live()
-        return admission.admit(self.ledger.state, requests, time.time(), live, self.underlay)
+        live = self.readiness.live() - self._dying
+        state, vacate = self.ledger.state, self._may_vacate()
+        return admission.admit(state, requests, time.time(), live, self.underlay, vacate)
+
+    def _may_vacate(self) -> bool:
+        transit = self.ledger.state.transit
+        connected = sum(map(self.readiness.is_connected, transit))
+        return 100 * connected >= TRANSIT_CONNECTED_PERCENT_MIN * len(transit)
 
     async def submit(self, requests: Sequence[admission.Request]) -> list[admission.Result]:
         """Decides and commits; returns when it is stored and on its way to the hosts."""
@@ -135,6 +144,7 @@ class Controller:
         """The host's agent has a stream and has applied all up to ``acked``."""
         if timer := self._deaths.pop(host, None):
             timer.cancel()
+        self._dying.discard(host)
         self.readiness.connected(host, acked)
         self._unplaced.set()
         self._news.set()
@@ -166,9 +176,16 @@ class Controller:
         del self._deaths[host]
         if host in self.feeds:
             _log.warning("host is dead", host=host, silent_s=HOST_DEAD_S)
+            self._dying.add(host)
+            self._unplaced.set()
+
+    def _release_dying(self) -> None:
+        """Nobody waits for them any more, but for their tables at the new holders."""
+        for host in self._dying:
             self.readiness.dead(host)
             self.readiness.disconnected(host)
-            self._news.set()
+        self._dying.clear()
+        self._news.set()
 
     # What the ledger publishes.
 
@@ -195,6 +212,7 @@ class Controller:
         elif change.new is None:
             self.feeds.pop(name).end()
             self.readiness.remove_host(name)
+            self._dying.discard(name)
             if timer := self._deaths.pop(name, None):
                 timer.cancel()
         self._unplaced.set()
@@ -248,9 +266,10 @@ class Controller:
     async def _place(self) -> None:
         """Gives transit tables their hosts, as many at a time as admission thinks right."""
         await self._unplaced.wait()
-        self._unplaced.clear()
         while (decision := self.decide([])).changes:
             await self._commit(decision)
+        self._unplaced.clear()
+        self._release_dying()
 
     async def _note(self) -> None:
         """Lets resources that wait for a while say what they wait for."""
@@ -276,6 +295,7 @@ class Controller:
         for timer in self._deaths.values():
             timer.cancel()
         self._deaths.clear()
+        self._dying.clear()
         self._pending.clear()
         self.epoch = uuid.uuid4().hex
         self.ledger = opened

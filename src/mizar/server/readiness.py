@@ -10,7 +10,7 @@ phase now gathers in `dirty`, and `verdict` says which.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from mizar.model import resources
@@ -24,10 +24,14 @@ class Verdict(NamedTuple):
 
 
 class _Waiting:
-    """What one resource waits for: hosts, other resources, or (``held``) for somebody at all."""
+    """What one resource waits for: hosts, other resources, or (``held``) for somebody at all.
 
-    def __init__(self, home: str) -> None:
+    ``requires``: all that must be Ready before it; ``required``: of these, what isn't.
+    """
+
+    def __init__(self, home: str, requires: Sequence[resources.Key]) -> None:
         self.home = home
+        self.requires = requires
         self.hosts: set[str] = set()
         self.required: set[resources.Key] = set()
         self.held = False
@@ -72,8 +76,8 @@ class Readiness:
         for _, key, waiting in host.queue:
             self._applied(name, key, waiting)
 
-    def live(self) -> list[str]:
-        return [name for name, host in self._hosts.items() if host.live]
+    def live(self) -> set[str]:
+        return {name for name, host in self._hosts.items() if host.live}
 
     def is_live(self, name: str) -> bool:
         return name in self._hosts and self._hosts[name].live
@@ -123,35 +127,44 @@ class Readiness:
     # Resources.
 
     def track(
-        self, key: resources.Key, needs: Iterable[str], requires: Iterable[resources.Key]
+        self, key: resources.Key, needs: Iterable[str], requires: Sequence[resources.Key]
     ) -> None:
-        """It has changed: ``needs`` are to apply it, ``requires`` to be Ready before it."""
-        waiting = self._waiting[key] = _Waiting(self._home(key))
+        """It has changed: ``needs`` are to apply it, ``requires`` to be Ready before it.
+
+        What waits already and requires it waits for it anew.
+        """
+        waiting = self._waiting[key] = _Waiting(self._home(key), requires)
         names = [name for name in needs if name in self._hosts]
         waiting.held = not names and key.kind != "Tenant"
         for name in names:
             self._await(name, key, waiting)
         for other in requires:
+            self._dependents.setdefault(other, set()).add(key)
             if other in self._waiting or other in self._failing:
                 waiting.required.add(other)
-                self._dependents.setdefault(other, set()).add(key)
         if waiting.over():
             self._settle(key)
-        elif waiting.held or not all(self._hosts[name].connected for name in waiting.hosts):
+            return
+        self._block(key)
+        if waiting.held or not all(self._hosts[name].connected for name in waiting.hosts):
             self.dirty.add(key)
 
     def hold(self, key: resources.Key) -> None:
         """A change of the resource is on its way to the store: no verdict before `track`."""
-        waiting = self._waiting[key] = _Waiting("")
+        before = self._waiting.get(key)
+        waiting = self._waiting[key] = _Waiting("", before.requires if before else [])
         waiting.held = True
+        self._block(key)
         self.dirty.discard(key)
 
     def forget(self, key: resources.Key) -> None:
         """The resource is deleted."""
-        self._waiting.pop(key, None)
+        if waiting := self._waiting.pop(key, None):
+            self._unlink(key, waiting)
         self._failing.pop(key, None)
         self.dirty.discard(key)
         self._release(key)
+        self._dependents.pop(key, None)
 
     def is_waiting(self, key: resources.Key) -> bool:
         return key in self._waiting
@@ -186,13 +199,25 @@ class Readiness:
             self._settle(key)
 
     def _settle(self, key: resources.Key) -> None:
-        del self._waiting[key]
+        self._unlink(key, self._waiting.pop(key))
         self.dirty.add(key)
         if key not in self._failing:
             self._release(key)
 
+    def _unlink(self, key: resources.Key, waiting: _Waiting) -> None:
+        for other in waiting.requires:
+            dependents = self._dependents.get(other, set())
+            dependents.discard(key)
+            if not dependents:
+                self._dependents.pop(other, None)
+
+    def _block(self, key: resources.Key) -> None:
+        for dependent in self._dependents.get(key, ()):
+            if waiting := self._waiting.get(dependent):
+                waiting.required.add(key)
+
     def _release(self, key: resources.Key) -> None:
-        for dependent in self._dependents.pop(key, ()):
+        for dependent in [*self._dependents.get(key, ())]:
             waiting = self._waiting.get(dependent)
             if waiting and key in waiting.required:
                 waiting.required.discard(key)
