@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -127,6 +128,8 @@ def wired(mode: str) -> Iterator[Wire]:
             for address, number in PLACES.items():
                 add_endpoint(wire, wire.hosts[number], address, made)
             wire.fill()
+            for name in made:
+                wait_until_running(name)
             yield wire
     finally:
         for name in made:
@@ -138,6 +141,14 @@ def namespace(name: str, made: list[str]) -> str:
     made.append(name)
     run(name, "ip link set lo up")
     return name
+
+
+def wait_until_running(netns: str) -> None:
+    """An end of a veth pair drops what it is to send until the kernel has activated its queue."""
+    deadline_s = time.monotonic() + 10
+    while "DOWN" in (states := run(netns, "ip -brief link show up")):
+        assert time.monotonic() < deadline_s, states
+        time.sleep(0.01)
 
 
 def add_host(
