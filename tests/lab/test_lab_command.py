@@ -39,6 +39,9 @@ def test_a_lab_that_is_well_is_kept_and_another_starts_anew(tmp_path: Path) -> N
         assert "endpoint/blue/a created" in first.stdout
         assert f"  '/a b/dev' mizar lab down --name {NAME}\n" in first.stdout
         lab = fleet.opened(NAME)
+        for process in lab.processes:
+            log = lab.layout.run_directory / f"{process}.log"
+            assert " level=info event=" in log.read_text()
         lab.apply(OWN)
 
         again = lab_up("-f", str(manifest), MIZAR_DEV="")

@@ -253,7 +253,8 @@ def test_edit_minds_what_users_wrote_meanwhile_and_not_what_the_system_did(
     host.write_text("kind: Host\nmetadata: {name: h2}\nspec: {address: 192.0.2.2}\n")
     system = (
         f"{mizar} apply -f {host} >/dev/null\n"
-        f"until {mizar} get vpc/acme/prod -o wide | grep -q h1,h2; do :; done\n"
+        f"for try in $(seq 100); do {mizar} get vpc/acme/prod -o wide | grep -q h1,h2 && break\n"
+        "sleep 0.05; done\n"
         "sed -i 's/labels: {}/labels: {a: b}/' $1"
     )
     one = editor(tmp_path / "one", system)

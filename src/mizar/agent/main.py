@@ -129,7 +129,9 @@ def _alone(pin_path: str) -> Iterator[None]:
         try:
             lock.bind(f"\0mizar-agent:{pin_path}")
         except OSError:
-            raise AgentError(f"an agent with pin path {pin_path} runs here already") from None
+            raise AgentError(
+                f"an agent with pin path {pin_path} runs here already: stop it first"
+            ) from None
         yield
 
 

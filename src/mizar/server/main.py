@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import pathlib
 import signal
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -37,7 +35,6 @@ def run(
     listen: Sequence[str] = LISTEN,
     store: str = STORE,
     underlay: Sequence[str] = (),
-    log_level: str = "info",
 ) -> None:
     """Serves until SIGTERM or SIGINT, then returns within 2 s.
 
@@ -45,7 +42,6 @@ def run(
     the SQLite file, made when absent. ``underlay``: prefixes in which the hosts'
     addresses must lie (empty: anywhere). Raises `StartError`.
     """
-    configure_log(log_level)
     _check_underlay(underlay)
     try:
         with contextlib.ExitStack() as stack:
@@ -63,26 +59,6 @@ def _check_underlay(underlay: Sequence[str]) -> None:
             raise StartError(f"--underlay {prefix}: {error}; write it as 10.20.0.0/16") from None
         if parsed.version != 4 or prefix != str(parsed):
             raise StartError(f"--underlay {prefix}: not an IPv4 prefix; write it as 10.20.0.0/16")
-
-
-def configure_log(level: str) -> None:
-    """One line per event on stderr: key=value, coloured on a terminal."""
-    renderer = (
-        structlog.dev.ConsoleRenderer()
-        if sys.stderr.isatty()
-        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(level=logging.WARNING)
 
 
 class _Uvicorn(uvicorn.Server):

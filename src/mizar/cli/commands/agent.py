@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mizar.cli import failures, scope
+from mizar.cli import failures, logs, scope
 
 
 @click.command(short_help="Run the agent of this host, as root.")
@@ -46,6 +46,8 @@ def command(
     When it stops, the packets go on. It needs Linux 6.1 or newer and iproute2's libbpf.
     """
     from mizar.agent import main
+
+    logs.configure()
 
     try:
         main.run(scope.current(ctx).server, uplink, name, mode, pin_path, namespace_prefix)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mizar.cli import failures
+from mizar.cli import failures, logs
 from mizar.client import address
 
 
@@ -38,6 +38,7 @@ def command(underlay: tuple[str, ...], store: str, listen: tuple[str, ...]) -> N
     """
     from mizar.server import main
 
+    logs.configure()
     try:
         main.run(listen, store, underlay)
     except main.StartError as error:
