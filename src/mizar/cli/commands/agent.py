@@ -48,7 +48,6 @@ def command(
     from mizar.agent import main
 
     logs.configure()
-
     try:
         main.run(scope.current(ctx).server, uplink, name, mode, pin_path, namespace_prefix)
     except main.AgentError as error:

@@ -80,6 +80,8 @@ def up(
     state = "is up already, and is kept" if kept else "is up"
     ready = f"{hosts} host is Ready" if hosts == 1 else f"{hosts} hosts are Ready"
     click.echo(f"lab {name} {state}: {ready}; server at unix:{lab.layout.socket}")
+    if kept:
+        click.echo(f"to have another, or what the code is now, end it first: {_down(lab)}")
     if wanted:
         _apply(lab, wanted)
         _check(lab, wait=True)
@@ -159,9 +161,9 @@ def _next_steps(lab: fleet.Lab, known: Sequence[workloads.Workload]) -> Iterator
     """How to go on, in commands that work when pasted."""
     from mizar.lab import layout
 
-    server = name = ""
-    if lab.layout.name != layout.DEFAULT:
-        server, name = f" --server unix:{lab.layout.socket}", f" --name {lab.layout.name}"
+    default = lab.layout.name == layout.DEFAULT
+    server = "" if default else f" --server unix:{lab.layout.socket}"
+    name = _option(lab)
     one = known[0].name
     address = [other for other in known if other.vpc == known[0].vpc][-1].address
     yield "\nThe lab stays up. To go on:"
@@ -171,9 +173,19 @@ def _next_steps(lab: fleet.Lab, known: Sequence[workloads.Workload]) -> Iterator
         f"lab exec{name} {one} -- ping -c 3 {address}",
         f"lab exec{name} {one} -- bash",
         f"lab counters{name}",
-        f"lab down{name}",
     ):
         yield f"  {words.program()} {step}"
+    yield f"  {_down(lab)}"
+
+
+def _down(lab: fleet.Lab) -> str:
+    return f"{words.program()} lab down{_option(lab)}"
+
+
+def _option(lab: fleet.Lab) -> str:
+    from mizar.lab import layout
+
+    return "" if lab.layout.name == layout.DEFAULT else f" --name {lab.layout.name}"
 
 
 @command.command(short_help="Print every host's packets by reason.")
