@@ -34,7 +34,9 @@ class Server:
             listen.append(f"127.0.0.1:{port}")
             self.url = f"http://127.0.0.1:{port}"
         self.code = (
+            "from mizar.cli import logs\n"
             "from mizar.server import controller, feed, main\n"
+            "logs.configure()\n"
             f"controller.HOST_DEAD_S, feed.RING_ENTRIES_MAX = {HOST_DEAD_S}, {RING_ENTRIES_MAX}\n"
             f"main.run({listen!r}, '{directory}/server.db', {list(underlay)!r})\n"
         )

@@ -168,10 +168,6 @@ def test_when_most_of_the_fleet_is_gone_nothing_moves(server, client):
         gone = [agent for agent in fleet if agent.hello.host in before]
         gone += [agent for agent in fleet if agent not in gone][:1]
         await asyncio.gather(*(agent.disconnect() for agent in gone))
-        for agent in gone:
-            path = f"hosts/{agent.hello.host}"
-            await serverkit.eventually(lambda path=path: serverkit.phase(client, path) == "Pending")
-        await serverkit.eventually(lambda: server.log().count("host is dead") == 3)
         (left,) = {"h1", "h2", "h3", "h4"} - {agent.hello.host for agent in gone}
         await apply(client, serverkit.endpoint("a", left))
         await ready(client, f"{ACME}/endpoints/a")
