@@ -10,9 +10,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, NamedTuple
 
+from mizar.model import addresses
 from mizar.plan import entries
 
-ROUTER_MAC = bytes.fromhex("024d5a000001")
+ROUTER_MAC = bytes.fromhex(addresses.ROUTER_MAC.replace(":", ""))
 """The virtual router's MAC, the same on every host: an endpoint that moves keeps its ARP cache."""
 
 TUNNEL_OVERHEAD = 58
