@@ -69,8 +69,8 @@ static __always_inline int arp_answer(struct __sk_buff *skb, struct frame frame,
 		return REASON_SPOOFED_ADDRESS;
 	if (endpoint_owns(&target, skb->ifindex))
 		return REASON_ARP_IGNORED;
-	if (!address_in_subnet(ADDRESS(target.address), ADDRESS(port->subnet),
-			       ADDRESS(port->subnet_mask)))
+	if (!address_in_subnet(ADDRESS(target.address), ADDRESS(port->subnet4),
+			       ADDRESS(port->mask4)))
 		return REASON_ARP_IGNORED;
 	arp_reply_write(ethernet, arp, config);
 	if (bpf_redirect(skb->ifindex, 0) != TC_ACT_REDIRECT)

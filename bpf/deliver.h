@@ -14,7 +14,6 @@ struct arrival {
 	struct endpoint_key destination;
 	struct address origin;  /* zero: not known */
 	__u32 identity;
-	bool via_transit;
 };
 
 /* `skb` begins with an Ethernet header, whatever is in it. Written by helper, not in
@@ -49,11 +48,8 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct host_conf
 	int left;
 
 	if (!address_is_zero(&arrival->origin) &&
-	    !address_equal(&arrival->origin, ADDRESS(config->host))) {
+	    !address_equal(&arrival->origin, ADDRESS(config->host)))
 		location_learn(&arrival->source, &arrival->origin, arrival->identity, now);
-		if (arrival->via_transit)
-			hint_ask(&arrival->destination, to, &arrival->origin, now);
-	}
 	left = endpoint_receive(skb, config, to);
 	return left == GO_ON ? REASON_DELIVERED : left;
 }

@@ -79,13 +79,13 @@ static __always_inline bool is_multicast(__be32 destination)
 
 static __always_inline bool on_link(const struct departure *d)
 {
-	return address_in_subnet(ADDRESS(d->destination.address), ADDRESS(d->port->subnet),
-				 ADDRESS(d->port->subnet_mask));
+	return address_in_subnet(ADDRESS(d->destination.address), ADDRESS(d->port->subnet4),
+				 ADDRESS(d->port->mask4));
 }
 
 static __always_inline bool is_subnet_broadcast(const struct departure *d)
 {
-	__be32 host_bits = ~address_ipv4(ADDRESS(d->port->subnet_mask));
+	__be32 host_bits = ~address_ipv4(ADDRESS(d->port->mask4));
 
 	return bpf_ntohl(host_bits) > 1 && on_link(d) &&
 	       !(~address_ipv4(ADDRESS(d->destination.address)) & host_bits);
@@ -111,10 +111,12 @@ static __always_inline int packet_check(struct __sk_buff *skb, struct departure 
 	left = size_check(skb, ip, frame.end, d->config->endpoint_mtu);
 	if (left != GO_ON)
 		return left;
+	struct transport transport = ipv4_transport(ip);
+
 	d->tos = ip->tos;
 	d->outer_port = source_port(flow_hash(ADDRESS(d->source.address),
 					      ADDRESS(d->destination.address),
-					      ipv4_ports(ip, frame.end), ip->protocol));
+					      transport_ports(&transport, ip, frame.end), ip->protocol));
 	if (on_link(d))
 		return GO_ON;
 	if (ip->ttl <= 1)
@@ -181,7 +183,7 @@ static __always_inline int route_and_send(struct __sk_buff *skb, const struct de
 	return send(skb, d, to, !to_endpoint, reason);
 }
 
-static __always_inline int stages(struct __sk_buff *skb)
+static __always_inline int stages(struct __sk_buff *skb, struct passage *passage)
 {
 	struct departure d = {};
 	int left = port_find(skb, &d);
@@ -205,8 +207,10 @@ SEC("tc")
 int endpoint(struct __sk_buff *skb)
 {
 	__u64 bytes = skb->len;
+	struct passage passage = {.ifindex = skb->ifindex};
+	enum reason reason = stages(skb, &passage);
 
-	return leave_tc(stages(skb), bytes);
+	return leave_tc(skb, &passage, PROGRAM_ENDPOINT, reason, bytes);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /* The way out: a stage returns a reason, or GO_ON; each program has one exit,
- * which counts the reason and turns it into the hook's return code.
+ * which counts the reason, reports it where the packet is traced, and turns it
+ * into the hook's return code.
  */
 #ifndef MIZAR_EXIT_H
 #define MIZAR_EXIT_H
@@ -9,11 +10,23 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
+#include "address.h"
 #include "maps.h"
 
 #define GO_ON (-1)
 
-enum verdict { VERDICT_PASS, VERDICT_HANDED, VERDICT_TAKEN, VERDICT_DROP };
+/* What a program learns of its packet on the way, for its exit. */
+struct passage {
+	__u32 ifindex;   /* the endpoint's that sent it; 0: not known, or none */
+	__u32 vni;       /* 0: not known */
+	__u32 trace;     /* number from a trace_filter or option TRACE; 0: not traced */
+	bool answered;   /* became an answer or an ICMP error, which leaves in its place */
+	struct address source;
+	struct address destination;
+	struct address next;  /* the host that it is sent to; zero: none */
+};
+
+enum verdict { VERDICT_PASS, VERDICT_HANDED, VERDICT_ANSWERED, VERDICT_TAKEN, VERDICT_DROP };
 
 static __always_inline enum verdict verdict_of(enum reason reason)
 {
@@ -38,25 +51,91 @@ static __always_inline void count(enum reason reason, __u64 bytes)
 	counter->bytes += bytes;
 }
 
-/* tcx and cls_bpf. PASS and the ARP answer have been redirected by their stage;
- * what isn't ours goes on to the next program on the hook, then to the stack. */
-static __always_inline int leave_tc(enum reason reason, __u64 bytes)
+/* Whose drop it was. With the map full the totals in `counters` are still right. */
+static __noinline int drop_count(const struct passage *passage, enum reason reason, __u64 bytes)
 {
-	count(reason, bytes);
-	if (reason == REASON_NOT_OURS)
-		return TC_ACT_UNSPEC;
-	if (verdict_of(reason) == VERDICT_PASS || reason == REASON_ARP_ANSWERED)
-		return TC_ACT_REDIRECT;
-	return TC_ACT_SHOT;
+	struct drop_key key = {.reason = reason};
+	struct drop first = {}, *known;
+
+	if (!passage)
+		return 0;
+	key.ifindex = passage->ifindex;
+	key.vni = passage->vni;
+	known = bpf_map_lookup_elem(&drops, &key);
+	if (!known) {
+		bpf_map_update_elem(&drops, &key, &first, BPF_NOEXIST);
+		known = bpf_map_lookup_elem(&drops, &key);
+	}
+	if (!known)
+		return 0;
+	__sync_fetch_and_add(&known->packets, 1);
+	__sync_fetch_and_add(&known->bytes, bytes);
+	*ADDRESS(known->source) = passage->source;
+	*ADDRESS(known->destination) = passage->destination;
+	return 0;
 }
 
-/* PASS by XDP is transit, out of the port it came in by. */
-static __always_inline int leave_xdp(enum reason reason, __u64 bytes)
+static __noinline int trace_report(const struct passage *passage, enum program program,
+				   enum reason reason, __u32 ifindex)
+{
+	struct trace_event *event;
+
+	if (!passage)
+		return 0;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event)
+		return 0;
+	event->type = EVENT_TRACE;
+	event->trace = passage->trace;
+	event->program = program;
+	event->reason = reason;
+	event->vni = passage->vni;
+	event->ifindex = ifindex;
+	event->ns = bpf_ktime_get_ns();
+	*ADDRESS(event->source) = passage->source;
+	*ADDRESS(event->destination) = passage->destination;
+	*ADDRESS(event->next) = passage->next;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+static __always_inline void leave(const struct passage *passage, enum program program,
+				  enum reason reason, __u64 bytes, __u32 ifindex)
 {
 	count(reason, bytes);
+	if (verdict_of(reason) == VERDICT_DROP)
+		drop_count(passage, reason, bytes);
+	if (passage->trace)
+		trace_report(passage, program, reason, ifindex);
+}
+
+/* Did something leave, out of whatever port: the packet, or what it became? */
+static __always_inline bool has_left(const struct passage *passage, enum reason reason)
+{
+	enum verdict verdict = verdict_of(reason);
+
+	return passage->answered || verdict == VERDICT_PASS || verdict == VERDICT_ANSWERED;
+}
+
+/* tcx and cls_bpf. What leaves has been redirected by its stage; what isn't ours
+ * goes on to the next program on the hook, then to the stack. */
+static __always_inline int leave_tc(const struct __sk_buff *skb, const struct passage *passage,
+				    enum program program, enum reason reason, __u64 bytes)
+{
+	leave(passage, program, reason, bytes, skb->ifindex);
+	if (reason == REASON_NOT_OURS)
+		return TC_ACT_UNSPEC;
+	return has_left(passage, reason) ? TC_ACT_REDIRECT : TC_ACT_SHOT;
+}
+
+/* What leaves does so by the port that it came in by. */
+static __always_inline int leave_xdp(const struct xdp_md *xdp, const struct passage *passage,
+				     enum reason reason, __u64 bytes)
+{
+	leave(passage, PROGRAM_UPLINK_XDP, reason, bytes, xdp->ingress_ifindex);
 	if (reason == REASON_NOT_OURS || verdict_of(reason) == VERDICT_HANDED)
 		return XDP_PASS;
-	return verdict_of(reason) == VERDICT_PASS ? XDP_TX : XDP_DROP;
+	return has_left(passage, reason) ? XDP_TX : XDP_DROP;
 }
 
 #endif

@@ -69,32 +69,4 @@ static __always_inline int location_hint(__u32 vni, const struct hint_option *hi
 	return REASON_HINT_TAKEN;
 }
 
-/* Asks the agent to tell `origin` where the local `endpoint` is; rarely, per pair.
- * With the ring full nothing is asked: the next packet will. */
-static __always_inline void hint_ask(const struct endpoint_key *endpoint,
-				     const struct local_endpoint *here,
-				     const struct address *origin, __u64 now)
-{
-	struct hint_pair pair = {.vni = endpoint->vni};
-	struct hint_event *event;
-	__u64 *asked;
-
-	*ADDRESS(pair.endpoint) = *ADDRESS(endpoint->address);
-	*ADDRESS(pair.origin) = *origin;
-	asked = bpf_map_lookup_elem(&hint_times, &pair);
-	if (asked && now - *asked < HINT_INTERVAL_NS)
-		return;
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event)
-		return;
-	bpf_map_update_elem(&hint_times, &pair, &now, BPF_ANY);
-	event->type = EVENT_HINT;
-	event->vni = endpoint->vni;
-	*ADDRESS(event->endpoint) = *ADDRESS(endpoint->address);
-	*ADDRESS(event->origin) = *origin;
-	event->generation = here->generation;
-	event->identity = here->identity;
-	bpf_ringbuf_submit(event, 0);
-}
-
 #endif

@@ -3,7 +3,7 @@
  *
  * The sizes here are upper limits: user space may create a map smaller, or with
  * one entry where the host doesn't have the role. Only the caches (locations,
- * hint_times, next_hops, accepted_sources) evict.
+ * error_budgets, next_hops, accepted_sources) evict.
  */
 #ifndef MIZAR_MAPS_H
 #define MIZAR_MAPS_H
@@ -84,11 +84,43 @@ struct {
 } locations SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, LIMIT_HINT_PAIRS);
-	__type(key, struct hint_pair);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LIMIT_MOVED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct endpoint_key);
+	__type(value, struct moved);
+} moved SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LIMIT_SILENT_HOLDERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct host_key);
 	__type(value, __u64); /* ns, by clock_ns() */
-} hint_times SEC(".maps");
+} silent_holders SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LIMIT_ERROR_BUDGETS);
+	__type(key, __u32);
+	__type(value, struct error_budget);
+} error_budgets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LIMIT_DROPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct drop_key);
+	__type(value, struct drop);
+} drops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LIMIT_TRACE_FILTERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct trace_filter);
+} trace_filters SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -124,11 +156,14 @@ struct model_types {
 	enum transit_kind transit_kind;
 	enum interface_kind interface_kind;
 	enum event_type event_type;
+	enum program program;
+	enum returned returned;
 	enum geneve_option_type geneve_option_type;
 	struct handover handover;
-	struct hint_event hint_event;
+	struct trace_event trace_event;
 	struct geneve_option geneve_option;
 	struct hint_option hint_option;
+	struct probe_option probe_option;
 };
 const struct model_types model_types SEC(".model_types") = {};
 

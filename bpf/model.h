@@ -23,18 +23,26 @@ enum limit {
 	LIMIT_ROUTER_NETWORKS = 65536,    /* networks in one host's transit routers */
 	LIMIT_LOCATIONS = 65536,          /* learned endpoint locations of one host (LRU) */
 	LIMIT_UNDERLAY_PREFIXES = 256,    /* declared underlay prefixes */
-	LIMIT_HINT_PAIRS = 16384,         /* pairs whose HINTs are rate-limited (LRU) */
+	LIMIT_MOVED = 4096,               /* endpoints that lately moved away from one host */
+	LIMIT_SILENT_HOLDERS = 1024,      /* holders that don't answer PROBEs */
+	LIMIT_ERROR_BUDGETS = 4096,       /* endpoints whose ICMP errors are rate-limited (LRU) */
+	LIMIT_DROPS = 16384,              /* (endpoint, VPC, reason) triples counted on one host */
+	LIMIT_TRACE_FILTERS = 256,        /* endpoints traced at once on one host */
 	LIMIT_NEXT_HOPS = 256,            /* next hops kept for transit, per CPU (cache) */
 	LIMIT_ACCEPTED_SOURCES = 256,     /* underlay sources lately accepted, per CPU (cache) */
 	LIMIT_EVENTS_BYTES = 262144,      /* ring of events to the agent */
 	LIMIT_HOLDERS = 8,                /* holders of one transit table */
 	LIMIT_GENEVE_OPTIONS = 8,         /* options walked in one packet */
+	LIMIT_EXTENSION_HEADERS = 6,      /* IPv6 extension headers walked in one packet */
 };
 
 /* ---- timing, ns ---- */
+#define LOCATION_STAMP_NS 250000000ULL   /* stamps are rewritten at most this often */
+#define LOCATION_ASK_NS 500000000ULL     /* direct path, asking no question */
 #define LOCATION_FRESH_NS 1000000000ULL  /* direct path without confirmation */
-#define LOCATION_STAMP_NS 500000000ULL   /* stamps are rewritten at most this often */
-#define HINT_INTERVAL_NS 100000000ULL    /* one HINT per pair in this time */
+#define ASK_INTERVAL_NS 100000000ULL     /* one ASK or LOOKUP per endpoint in this time */
+#define ERROR_REFILL_NS 10000000ULL      /* an endpoint earns an ICMP error in this time ... */
+#define ERROR_BUDGET 20                  /* ... and saves up this many */
 
 /* ---- on the wire (RFC 8926) ---- */
 #define GENEVE_PORT 6081
@@ -44,9 +52,16 @@ enum limit {
 #define TRANSIT_TTL_SHARE 16        /* each transit hop takes this much of OUTER_TTL */
 
 enum geneve_option_type {
-	OPTION_IDENTITY = 1,  /* __be32: the sender's security identity */
+	OPTION_IDENTITY = 1,  /* __be32: the sender's security identity; always first */
 	OPTION_ORIGIN = 2,    /* 16 bytes: the sender's host, only while in transit */
-	OPTION_HINT = 3,      /* struct hint_option, in a control message (O bit) */
+	OPTION_TRACE = 4,     /* __be32: report this packet at every hop, by this number */
+	/* In control messages (O bit); the first of these found says what it is. */
+	OPTION_HINT = 3,      /* struct hint_option: where an endpoint is, or that it is gone */
+	OPTION_LOOKUP = 5,    /* empty; by transit: where is the inner destination? */
+	OPTION_ASK = 6,       /* empty; direct: is the inner destination still with you? */
+	OPTION_RETURNED = 7,  /* __be32, enum returned: a LOOKUP that ended at a table */
+	OPTION_PROBE = 8,     /* struct probe_option: are you there? */
+	OPTION_ECHO = 9,      /* struct probe_option: the answer */
 };
 
 struct geneve_option {
@@ -64,6 +79,22 @@ struct hint_option {  /* body of OPTION_HINT; the VNI is the Geneve header's */
 };
 #define HINT_GONE 1
 
+enum returned { RETURNED_NO_ENDPOINT = 1, RETURNED_NO_NETWORK = 2, RETURNED_NOT_HERE = 3 };
+
+struct probe_option {  /* body of OPTION_PROBE and OPTION_ECHO */
+	__u8 nonce[8];
+	__be32 flags;  /* of an ECHO: ECHO_COMPLETE */
+	__be32 reserved;
+};
+#define ECHO_COMPLETE 1  /* the holder has its tables in full */
+
+/* A LOOKUP or ASK carries this much of the inner IP packet, what an ICMP error quotes. */
+#define QUOTE_BYTES 128
+
+/* skb->mark of a clone that is to become a control message; see docs/data-path.md. */
+#define MARK_LOOKUP 0x4d5a1001
+#define MARK_ASK 0x4d5a1002
+
 /* ---- maps ---- */
 struct host_config {             /* map host_config, one entry */
 	__u8 host[16];           /* this host's underlay address */
@@ -72,6 +103,9 @@ struct host_config {             /* map host_config, one entry */
 	__u32 uplink_ifindex;
 	__u16 underlay_mtu;      /* bytes, outer IP packet */
 	__u16 delivery_attached; /* XDP strips only when this is 1 */
+	__u16 tables_complete;   /* 1: a whole snapshot is in force; told by ECHO */
+	__u16 tracing;           /* 1: trace_filters has entries */
+	__u32 reserved;
 	__u64 test_clock_ns;     /* not 0: the clock, in tests */
 };
 
@@ -81,11 +115,19 @@ struct port {                    /* map ports: ifindex -> the endpoint behind it
 	__u32 generation;
 	__u8 mac[6];
 	__u16 reserved;
-	__u8 subnet[16];         /* on-link prefix of its network ... */
-	__u8 subnet_mask[16];    /* ... and mask; all ones when nothing is on-link */
+	/* Per family, IPv4 as IPv4-mapped. A family that the network lacks: mask all
+	 * ones, the rest zero. */
+	__u8 subnet4[16];        /* on-link prefix of its network ... */
+	__u8 mask4[16];          /* ... and mask */
+	__u8 gateway4[16];
+	__u8 address4[16];       /* the endpoint's own first address */
+	__u8 subnet6[16];
+	__u8 mask6[16];
+	__u8 gateway6[16];
+	__u8 address6[16];
 };
 
-struct endpoint_key {            /* maps local, switch_endpoints, locations */
+struct endpoint_key {            /* maps local, moved, switch_endpoints, locations */
 	__u32 vni;
 	__u8 address[16];
 };
@@ -123,9 +165,16 @@ struct switch_endpoint {         /* switch_endpoints: where an endpoint of it is
 	__u32 identity;
 };
 
-struct location {                /* locations: learned, the direct path */
+struct moved {                   /* map moved: left this host lately, and for where */
 	__u8 host[16];
+	__u32 generation;
+	__u32 identity;
+};
+
+struct location {                /* locations: learned, the direct path */
+	__u8 host[16];           /* zero: not known, somebody asked */
 	__u64 confirmed_ns;
+	__u64 asked_ns;          /* when an ASK or LOOKUP was last sent */
 	__u32 generation;        /* 0: learned from data, not from a HINT */
 	__u32 identity;
 };
@@ -135,10 +184,13 @@ struct underlay_key {            /* underlay_prefixes: whose Geneve is accepted 
 	__u8 address[16];
 };
 
-struct hint_pair {               /* hint_times: when a HINT was last asked for */
-	__u32 vni;
-	__u8 endpoint[16];
-	__u8 origin[16];
+struct host_key {                /* map silent_holders; value __u64: until when, ns */
+	__u8 address[16];
+};
+
+struct error_budget {            /* error_budgets: by ifindex, ICMP errors to an endpoint */
+	__u64 refilled_ns;
+	__u64 tokens;
 };
 
 struct next_hop {                /* next_hops: what the kernel's tables said, in XDP */
@@ -160,25 +212,54 @@ struct counter {                 /* counters: per CPU, index = enum reason */
 	__u64 bytes;
 };
 
+struct drop_key {                /* drops: who lost packets, and why */
+	__u32 ifindex;           /* the endpoint's interface; 0: not known */
+	__u32 vni;               /* 0: not known */
+	__u32 reason;
+};
+
+struct drop {
+	__u64 packets;
+	__u64 bytes;
+	__u8 source[16];         /* of the last one; zero: not known */
+	__u8 destination[16];
+};
+
+struct trace_filter {            /* trace_filters: ifindex -> which of its packets */
+	__u32 trace;             /* the number that marked packets carry */
+	__u8 protocol;           /* 0: any */
+	__u8 reserved[3];
+	__u16 source_port;       /* 0: any */
+	__u16 destination_port;  /* 0: any */
+	__u32 reserved2;
+	__u8 destination[16];    /* zero: any */
+	__u64 until_ns;          /* by the monotonic clock */
+};
+
 /* ---- XDP to tcx on the uplink: constant per flow, or GRO joins nothing ---- */
-#define HANDOVER_MAGIC 0x4d5a0001  /* 'MZ' and version 1 */
+#define HANDOVER_MAGIC 0x4d5a0002  /* 'MZ' and version 2 */
 struct handover {
 	__u32 magic;
 	__u32 vni;
-	__u8 origin[16];         /* outer source, or ORIGIN when it came by transit */
+	__u8 origin[16];         /* outer source, or ORIGIN when it came by transit; may be zero */
 	__u32 identity;
-	__u32 via_transit;
+	__u32 trace;             /* 0, but for a packet that is traced */
 };
 
 /* ---- events to the agent ---- */
-enum event_type { EVENT_HINT = 1 };
-struct hint_event {              /* send a HINT about endpoint to origin */
+enum event_type { EVENT_TRACE = 1 };
+enum program { PROGRAM_ENDPOINT = 1, PROGRAM_UPLINK_XDP = 2, PROGRAM_UPLINK_TCX = 3 };
+struct trace_event {             /* a traced packet left a program */
 	__u32 type;
+	__u32 trace;
+	__u32 program;           /* enum program */
+	__u32 reason;
 	__u32 vni;
-	__u8 endpoint[16];
-	__u8 origin[16];
-	__u32 generation;
-	__u32 identity;
+	__u32 ifindex;           /* that it came in by */
+	__u64 ns;                /* by the monotonic clock */
+	__u8 source[16];
+	__u8 destination[16];
+	__u8 next[16];           /* host that it was sent to; zero: none */
 };
 
 #endif

@@ -117,7 +117,6 @@ static __always_inline int strip(struct xdp_md *xdp, const struct host_config *c
 		.magic = HANDOVER_MAGIC,
 		.vni = t->vni,
 		.identity = t->options.identity,
-		.via_transit = came_by_transit(t),
 	};
 	struct handover *metadata;
 	int left;
@@ -148,7 +147,7 @@ static __always_inline bool is_first_hop(const struct tunnel *t)
 	return t->options.has_origin && t->outer->ttl > OUTER_TTL - TRANSIT_TTL_SHARE;
 }
 
-static __always_inline int xdp_stages(struct xdp_md *xdp)
+static __always_inline int xdp_stages(struct xdp_md *xdp, struct passage *passage)
 {
 	struct host_config *config = configuration();
 	struct frame frame = frame_of_xdp(xdp);
@@ -178,7 +177,10 @@ int uplink_xdp(struct xdp_md *xdp)
 {
 	__u64 bytes = frame_of_xdp(xdp).bytes;
 
-	return leave_xdp(xdp_stages(xdp), bytes);
+	struct passage passage = {};
+	enum reason reason = xdp_stages(xdp, &passage);
+
+	return leave_xdp(xdp, &passage, reason, bytes);
 }
 
 /* ---- tcx ---- */
@@ -217,7 +219,6 @@ static __always_inline int deliver_stripped(struct __sk_buff *skb,
 		.destination.vni = handover->vni,
 		.origin = *ADDRESS(handover->origin),
 		.identity = handover->identity,
-		.via_transit = handover->via_transit,
 	};
 
 	if ((void *)(ip + 1) > frame.end)
@@ -238,7 +239,6 @@ static __always_inline int deliver_tunnelled(struct __sk_buff *skb,
 		.destination = t->destination,
 		.origin = origin_of(t),
 		.identity = t->options.identity,
-		.via_transit = came_by_transit(t),
 	};
 	struct iphdr inner = *t->inner;
 	int left = ecn_combine(&inner, t->outer->tos);
@@ -277,7 +277,7 @@ static __always_inline int transit_tcx(struct __sk_buff *skb, const struct host_
 	return reason;
 }
 
-static __always_inline int tcx_stages(struct __sk_buff *skb)
+static __always_inline int tcx_stages(struct __sk_buff *skb, struct passage *passage)
 {
 	struct host_config *config = configuration();
 	struct handover *handover = handover_of(skb);
@@ -319,7 +319,10 @@ int uplink_tcx(struct __sk_buff *skb)
 {
 	__u64 bytes = skb->len;
 
-	return leave_tc(tcx_stages(skb), bytes);
+	struct passage passage = {};
+	enum reason reason = tcx_stages(skb, &passage);
+
+	return leave_tc(skb, &passage, PROGRAM_UPLINK_TCX, reason, bytes);
 }
 
 char _license[] SEC("license") = "GPL";

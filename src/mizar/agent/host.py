@@ -1,4 +1,4 @@
-"""One host's agent at work: updates into the kernel, HINTs out, retries, healing.
+"""One host's agent at work: updates into the kernel, retries, healing.
 
 All kernel state is changed in one worker thread, in order; the event loop only
 talks. Stopping leaves everything in place.
@@ -17,8 +17,7 @@ from typing import TypeVar
 import structlog
 
 from mizar import __version__
-from mizar.agent import client, hints, plumbing, sync, uplink
-from mizar.bpf import ring
+from mizar.agent import client, plumbing, sync, uplink
 from mizar.datapath import host as datapath
 from mizar.datapath import netlink
 from mizar.plan import entries, stream
@@ -75,8 +74,6 @@ class Host:
     async def run(self, server: str) -> None:
         """Serves until cancelled."""
         stream_client = client.Client(server, self)
-        sender = hints.Sender(self._path.types, self._wire.address)
-        events = ring.Reader(self._path.maps["events"], self._hinter(sender))
         monitor = netlink.Monitor()
         asyncio.get_running_loop().add_reader(monitor.fileno(), self._notice, monitor)
         try:
@@ -86,8 +83,6 @@ class Host:
                 group.create_task(self._heal_for_ever())
         finally:
             asyncio.get_running_loop().remove_reader(monitor.fileno())
-            events.close()
-            sender.close()
             monitor.close()
             self._worker.shutdown()
 
@@ -154,10 +149,6 @@ class Host:
         except OSError as error:
             log.warning("the kernel refused a repair", reason=str(error))
             await asyncio.sleep(REPAIR_PAUSE_S)
-
-    def _hinter(self, sender: hints.Sender) -> Callable[[bytes], None]:
-        codec = self._path.types.struct("hint_event")
-        return lambda record: sender.send(codec.unpack(record))
 
     def _notice(self, monitor: netlink.Monitor) -> None:
         for name in monitor.deleted():

@@ -32,12 +32,17 @@ SWITCH_NETWORKS 65536 bpf/model.h networks with a transit switch on one host
 ROUTER_NETWORKS 65536 bpf/model.h networks in one host's transit routers
 LOCATIONS 65536 bpf/model.h learned endpoint locations of one host (LRU)
 UNDERLAY_PREFIXES 256 bpf/model.h declared underlay prefixes
-HINT_PAIRS 16384 bpf/model.h pairs whose HINTs are rate-limited (LRU)
+MOVED 4096 bpf/model.h endpoints that lately moved away from one host
+SILENT_HOLDERS 1024 bpf/model.h holders that don't answer PROBEs
+ERROR_BUDGETS 4096 bpf/model.h endpoints whose ICMP errors are rate-limited (LRU)
+DROPS 16384 bpf/model.h (endpoint, VPC, reason) triples counted on one host
+TRACE_FILTERS 256 bpf/model.h endpoints traced at once on one host
 NEXT_HOPS 256 bpf/model.h next hops kept for transit, per CPU (cache)
 ACCEPTED_SOURCES 256 bpf/model.h underlay sources lately accepted, per CPU (cache)
 EVENTS_BYTES 262144 bpf/model.h ring of events to the agent
 HOLDERS 8 bpf/model.h holders of one transit table
 GENEVE_OPTIONS 8 bpf/model.h options walked in one packet
+EXTENSION_HEADERS 6 bpf/model.h IPv6 extension headers walked in one packet
 VNI_MAX 16777215 src/mizar/model/limits.py VPCs, each with a VNI of its own
 VPC_CIDRS 16 src/mizar/model/limits.py ranges of one VPC
 NETWORK_BITS_MIN 8 src/mizar/model/limits.py shortest prefix of a network

@@ -23,12 +23,25 @@ DELIVERED PASS taken off the backplane and delivered to an endpoint
 SENT_DIRECT PASS sent to the destination's host on the direct path
 SENT_SWITCH PASS sent to a transit switch of the sender's network
 SENT_ROUTER PASS sent to a transit router of the VPC
+SENT_LOOKUP PASS LOOKUP sent by transit: where is the endpoint?
+SENT_ASK PASS ASK sent on the direct path: is the endpoint still there?
 SWITCHED PASS forwarded by this host's transit switch to the endpoint's host
 ROUTED PASS forwarded by this host's transit router to a transit switch
+FORWARDED PASS forwarded to the host that the endpoint has moved to
 STRIPPED HANDED tunnel stripped by XDP, handed to delivery
 LEFT_TO_TCX HANDED handed unchanged from XDP to the tcx program
-ARP_ANSWERED TAKEN ARP request answered by the host
-ARP_IGNORED TAKEN ARP packet that needs no answer (probe, own address, reply)
+ARP_ANSWERED ANSWERED ARP request answered by the host
+ND_ANSWERED ANSWERED neighbour or router solicitation answered by the host
+DHCP_ANSWERED ANSWERED DHCP message answered by the host
+ECHO_ANSWERED ANSWERED ping of the gateway answered by the host
+PROBE_ANSWERED ANSWERED PROBE of another host answered
+LOOKUP_ANSWERED ANSWERED LOOKUP answered: the endpoint is here
+ASK_ANSWERED ANSWERED ASK answered: here, moved, or gone
+RETURNED_TOLD ANSWERED LOOKUP came back from a table; the endpoint was told by ICMP
+RETURNED_IGNORED TAKEN LOOKUP came back from a table; nobody is to be told, or not now
+ARP_IGNORED TAKEN ARP packet that needs no answer (own address, reply)
+ND_IGNORED TAKEN neighbour discovery that needs no answer, or isn't a workload's to send
+DHCP_IGNORED TAKEN DHCP message that needs no answer
 HINT_TAKEN TAKEN HINT taken into the location cache
 HINT_STALE TAKEN HINT older than what is known, or of a local address
 TRUNCATED DROP shorter than its headers say
@@ -38,8 +51,11 @@ NO_PORT DROP the interface belongs to no endpoint (yet)
 SPOOFED_MAC DROP source MAC is not the endpoint's
 SPOOFED_ADDRESS DROP source address is not the endpoint's
 VLAN DROP VLAN tag from a workload
-NOT_IP DROP neither IPv4 nor ARP
+NOT_IP DROP neither IPv4 nor IPv6 nor ARP
 MULTICAST DROP multicast or broadcast, which is never flooded
+LINK_LOCAL DROP link-local address, which stays on the link
+MARTIAN DROP address that no endpoint can have: loopback, unspecified, mapped, reserved
+GATEWAY DROP to the gateway itself, which answers nothing but ping
 NO_ROUTE DROP no transit table is known for the destination
 NO_ENDPOINT DROP the network's transit switch knows no such endpoint
 NO_NETWORK DROP the VPC's transit router knows no network of the destination

@@ -91,12 +91,15 @@ def _transit_set(kind: str, network: int, holders: list[str]) -> tuple[int, int,
     return (TRANSIT_KINDS[kind], len(packed), network, room)
 
 
-def _subnet(entry: entries.EndpointEntry) -> tuple[bytes, bytes]:
-    # One on-link prefix per port now; the second family's comes with dual stack.
-    if not entry.prefixes:
-        return bytes(16), _mask(128)
-    bits, address = prefix_bytes(entry.prefixes[0])
-    return address, _mask(bits)
+def _family(entry: entries.EndpointEntry, version: int) -> tuple[bytes, bytes, bytes, bytes]:
+    """On-link prefix, its mask, the gateway and the endpoint's own address, of one IP family."""
+    (prefix, gateway, address) = (
+        next((text for text in texts if ipaddress.ip_interface(text).version == version), None)
+        for texts in (entry.prefixes, entry.gateways, entry.addresses)
+    )
+    bits, subnet = prefix_bytes(prefix) if prefix else (128, bytes(16))
+    own, router = (address_bytes(text) if text else bytes(16) for text in (address, gateway))
+    return subnet, _mask(bits), router, own
 
 
 def rows(entry: entries.Entry) -> list[Row]:
@@ -130,6 +133,6 @@ def endpoint_rows(entry: entries.EndpointEntry, ifindex: int, kind: int) -> list
     """
     mac = mac_bytes(entry.mac)
     here = (ifindex, entry.identity, entry.generation, mac, kind)
-    port = (entry.vni, entry.identity, entry.generation, mac, 0, *_subnet(entry))
+    port = (entry.vni, entry.identity, entry.generation, mac, 0, *_family(entry, 4), *_family(entry, 6))
     local = [Row("local", (entry.vni, address_bytes(a)), here) for a in entry.addresses]
     return [*local, Row("ports", ifindex, port)]
