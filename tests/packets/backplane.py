@@ -5,7 +5,6 @@ real veth with one neighbour known (PEER) and all others not. Redirects are only
 kernel here, so the outcome's packet is what would be redirected.
 """
 
-import asyncio
 import contextlib
 import ipaddress
 import os
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mizar.bpf import maps, objects, programs, ring
+from mizar.bpf import maps, objects, programs
 from mizar.datapath import namespaces
 
 VNI = 7
@@ -29,6 +28,9 @@ UNDERLAY = "192.0.2.0/24"
 A, B, TAP, REMOTE, FAR = "10.0.0.11", "10.0.0.12", "10.0.0.13", "10.0.0.99", "10.0.1.5"
 SUBNET = "10.0.0.0/24"
 GATEWAY = "10.0.0.1"
+A6, B6, TAP6, REMOTE6, FAR6 = "fd00::11", "fd00::12", "fd00::13", "fd00::99", "fd00:0:0:1::5"
+SUBNET6 = "fd00::/64"
+GATEWAY6 = "fd00::1"
 A_MAC, B_MAC, TAP_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
 ROUTER_MAC = "02:4d:5a:00:00:01"
 PEER_MAC = "02:00:00:00:01:02"
@@ -39,9 +41,15 @@ START = 100 * SECOND
 LOOPBACK = 1  # the interface that test_run gives a packet: A's port
 SWITCH_KIND, ROUTER_KIND = 1, 2
 VERDICTS = {
-    "tc": {"PASS": programs.TC_REDIRECT, "TAKEN": programs.TC_SHOT, "DROP": programs.TC_SHOT},
+    "tc": {
+        "PASS": programs.TC_REDIRECT,
+        "ANSWERED": programs.TC_REDIRECT,
+        "TAKEN": programs.TC_SHOT,
+        "DROP": programs.TC_SHOT,
+    },
     "xdp": {
         "PASS": programs.XDP_TX,
+        "ANSWERED": programs.XDP_TX,
         "HANDED": programs.XDP_PASS,
         "TAKEN": programs.XDP_DROP,
         "DROP": programs.XDP_DROP,
@@ -71,6 +79,11 @@ def prefix(text: str) -> tuple[int, bytes]:
     return bits, mapped(str(network.network_address))
 
 
+def netmask(text: str) -> bytes:
+    bits = prefix(text)[0]
+    return ((1 << 128) - (1 << (128 - bits))).to_bytes(16, "big")
+
+
 def mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
@@ -94,14 +107,17 @@ class Host:
             if table.spec.type in (maps.HASH, maps.LRU_HASH, maps.LPM_TRIE):
                 table.delete_batch(list(table.keys()))
         self._zero_counters()
-        self.hints()
         self.configure()
         self.maps["underlay_prefixes"].update(prefix(UNDERLAY), 1)
         self.port()
         self.local(A, LOOPBACK, A_MAC, identity=A_IDENTITY, generation=A_GENERATION)
         self.local(B, 901, B_MAC)
         self.local(TAP, 902, TAP_MAC, kind=1)
+        self.local(A6, LOOPBACK, A_MAC, identity=A_IDENTITY, generation=A_GENERATION)
+        self.local(B6, 901, B_MAC)
+        self.local(TAP6, 902, TAP_MAC, kind=1)
         self.route(SUBNET, SWITCH_KIND, SWITCH)
+        self.route(SUBNET6, SWITCH_KIND, SWITCH)
         self.route("::/0", ROUTER_KIND, SWITCH)
 
     def configure(self, **changes: Any) -> None:
@@ -112,14 +128,23 @@ class Host:
             uplink_ifindex=self.uplink,
             underlay_mtu=UNDERLAY_MTU,
             delivery_attached=1,
+            tables_complete=1,
+            tracing=0,
+            reserved=0,
             test_clock_ns=START,
         )
         self.maps["host_config"].update(0, config._replace(**changes))
 
-    def port(self, subnet: str = SUBNET) -> None:
-        network = ipaddress.ip_network(subnet)
-        mask = b"\xff" * 12 + network.netmask.packed
-        row = (VNI, A_IDENTITY, A_GENERATION, mac(A_MAC), 0, prefix(subnet)[1], mask)
+    def port(self, subnet: str = SUBNET, subnet6: str = SUBNET6) -> None:
+        families = (
+            (subnet, GATEWAY, A),
+            (subnet6, GATEWAY6, A6),
+        )
+        columns = [
+            (prefix(text)[1], netmask(text), mapped(gateway), mapped(address))
+            for text, gateway, address in families
+        ]
+        row = (VNI, A_IDENTITY, A_GENERATION, mac(A_MAC), 0, *columns[0], *columns[1])
         self.maps["ports"].update(LOOPBACK, row)
 
     def local(
@@ -157,8 +182,9 @@ class Host:
         host: str,
         confirmed: int = START,
         generation: int = 0,
+        asked: int = 0,
     ) -> None:
-        row = (mapped(host), confirmed, generation, 0)
+        row = (mapped(host), confirmed, asked, generation, 0)
         self.maps["locations"].update((VNI, mapped(address)), row)
 
     def located(self, address: str, vni: int = VNI) -> Any:
@@ -169,19 +195,6 @@ class Host:
         command = f"ip neighbour replace {address} lladdr {address_mac} dev uplink nud permanent"
         with namespaces.inside(self._netns):
             subprocess.run(command.split(), check=True, capture_output=True)
-
-    def hints(self) -> list[Any]:
-        """The HINT events since the last call (struct hint_event)."""
-        found: list[Any] = []
-        codec = self.types.struct("hint_event")
-
-        async def drain() -> None:
-            reader = ring.Reader(self.maps["events"], lambda data: found.append(codec.unpack(data)))
-            reader.drain()
-            reader.close()
-
-        asyncio.run(drain())
-        return found
 
     def run(self, program: str, packet: bytes, **context: Any) -> Outcome:
         """Runs one packet; exactly one counter must have counted it, once, with its bytes."""
@@ -222,7 +235,7 @@ def built(*names: str) -> list[objects.ObjectSpec]:
 def loaded_host() -> Iterator[Host]:
     """The built programs in the kernel, and a namespace to run them in; removed afterwards."""
     specs = built("endpoint", "uplink")
-    small = {"switch_endpoints": 1024, "locations": 1024, "hint_times": 1024}
+    small = {"switch_endpoints": 1024, "locations": 1024}
     with objects.load(specs, max_entries=small) as loaded, namespace() as (netns, uplink):
         yield Host(loaded, specs[1].types, netns, uplink)
 

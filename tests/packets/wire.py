@@ -28,6 +28,7 @@ PLACES = {"10.0.0.11": 1, "10.0.0.12": 2, "10.0.1.21": 1, "10.0.1.23": 3}
 SIOCETHTOOL, ETHTOOL_SGRO = 0x8946, 0x2C
 TUNNEL_OFFLOADS = ("tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation")
 ENDPOINT_MTU = backplane.ENDPOINT_MTU
+NO_FAMILY = bytes(16), b"\xff" * 16, bytes(16), bytes(16)
 
 
 class Host(NamedTuple):
@@ -223,8 +224,10 @@ def add_endpoint(wire: Wire, host: Host, address: str, made: list[str]) -> None:
     run(host.netns, f"ip link set {interface} {sizes} up")
     run(netns, f"ip route add default via {network}.1")
     maps = host.loaded.maps
-    subnet = backplane.mapped(f"{network}.0")
-    maps["ports"].update(ifindex, (VNI, 0, 1, mac, 0, subnet, b"\xff" * 15 + b"\0"))
+    numbers = (f"{network}.0", f"{network}.1", address)
+    subnet, gateway, own = (backplane.mapped(number) for number in numbers)
+    four = subnet, backplane.netmask(f"{network}.0/24"), gateway, own
+    maps["ports"].update(ifindex, (VNI, 0, 1, mac, 0, *four, *NO_FAMILY))
     maps["local"].update((VNI, backplane.mapped(address)), (ifindex, 0, 1, mac, 0))
 
 
