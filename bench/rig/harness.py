@@ -116,7 +116,10 @@ def _configure(tables_of_host: dict[str, maps.Map], netns_fd: int) -> int:
             mtu - tables.TUNNEL_OVERHEAD,
             ifindex,
             mtu,
-            1,
+            1,  # delivery attached
+            1,  # tables complete
+            0,
+            0,
             0,
         ),
     )

@@ -186,7 +186,7 @@ def attach_uplink(host: Host, mode: str) -> None:
     uplink = socket.if_nametoindex("uplink")
     mac = backplane.mac(backplane.ROUTER_MAC)
     mtus = (ENDPOINT_MTU, uplink, backplane.UNDERLAY_MTU)
-    maps["host_config"].update(0, (backplane.mapped(host.address), mac, *mtus, 1, 0))
+    maps["host_config"].update(0, (backplane.mapped(host.address), mac, *mtus, 1, 1, 0, 0, 0))
     maps["underlay_prefixes"].update(backplane.prefix(backplane.UNDERLAY), 1)
     if mode == "cls_bpf" or not links.tcx_supported():
         links.attach_cls(programs["uplink_tcx"], uplink, links.INGRESS)
