@@ -1,29 +1,9 @@
-"""Small pure pieces of the agent: HINT's bytes, choice of mode, names."""
-
-import collections
+"""Small pure pieces of the agent: choice of mode, names."""
 
 import pytest
-from scapy.contrib import geneve
 
-from mizar.agent import hints, plumbing, uplink
-from mizar.bpf import objects
-from mizar.datapath import tables
+from mizar.agent import plumbing, uplink
 from mizar.plan import entries
-
-HintEvent = collections.namedtuple("HintEvent", "endpoint origin generation identity vni")
-
-
-def test_a_hint_is_a_geneve_control_message():
-    endpoint, origin = tables.address_bytes("10.0.0.5"), tables.address_bytes("192.0.2.9")
-    event = HintEvent(endpoint, origin, generation=4, identity=3, vni=0x123456)
-    types = objects.shipped("uplink").types
-    header = geneve.GENEVE(hints.datagram(types, event, "192.0.2.1"))
-    assert (header.version, header.oam, header.critical) == (0, 1, 0)
-    assert (header.vni, header.proto) == (0x123456, 0x6558)
-    [option] = header.options
-    assert (option.classid, option.type) == (0xFF4D, 3)
-    body = types.struct("hint_option").unpack(option.data)
-    assert body == (endpoint, tables.address_bytes("192.0.2.1"), 4, 3, 0)
 
 
 @pytest.mark.parametrize(

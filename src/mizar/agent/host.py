@@ -17,7 +17,7 @@ from typing import TypeVar
 import structlog
 
 from mizar import __version__
-from mizar.agent import client, plumbing, sync, uplink
+from mizar.agent import client, plumbing, probes, sync, uplink
 from mizar.datapath import host as datapath
 from mizar.datapath import netlink
 from mizar.plan import entries, stream
@@ -33,13 +33,20 @@ class Host:
     """The state between the stream and the kernel; an `mizar.agent.client.Applier`."""
 
     def __init__(
-        self, name: str, wire: uplink.Uplink, mode: str, path: datapath.Datapath, desired: sync.Sync
+        self,
+        name: str,
+        wire: uplink.Uplink,
+        mode: str,
+        path: datapath.Datapath,
+        desired: sync.Sync,
+        probing: probes.Probes,
     ) -> None:
         self._name = name
         self._wire = wire
         self._mode = mode
         self._path = path
         self._sync = desired
+        self._probes = probing
         self._epoch = ""
         self._revision = 0
         self._snapshot: list[entries.Entry] = []
@@ -81,6 +88,7 @@ class Host:
                 group.create_task(stream_client.run())
                 group.create_task(self._retry_for_ever(stream_client))
                 group.create_task(self._heal_for_ever())
+                group.create_task(self._probes.run(self._holders))
         finally:
             asyncio.get_running_loop().remove_reader(monitor.fileno())
             monitor.close()
@@ -89,6 +97,9 @@ class Host:
     def _ack(self) -> stream.Ack:
         self._told = self._sync.failures
         return stream.Ack(self._epoch, self._revision, self._told)
+
+    async def _holders(self) -> frozenset[bytes]:
+        return await self._in_worker(self._sync.holders)
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from mizar.agent import host, mirror, plumbing, sync
+from mizar.agent import host, mirror, plumbing, probes, sync
 from mizar.agent import uplink as uplinks
 from mizar.bpf import errors, links
 from mizar.datapath import host as datapath
@@ -110,7 +110,9 @@ def _agent(
     endpoint_mtu = wire.mtu - tables.TUNNEL_OVERHEAD
     plumber = plumbing.Plumbing(path.pins, path.attachments, prefix, endpoint_mtu)
     desired = sync.Sync(mirror.Mirror(path.maps), plumber)
-    return host.Host(name, wire, mode, path, desired)
+    asking = probes.Wire(path.types, wire.address)
+    probing = probes.Probes(asking, path.maps["silent_holders"])
+    return host.Host(name, wire, mode, path, desired, probing)
 
 
 async def _until_signalled(agent: host.Host, server: str) -> None:

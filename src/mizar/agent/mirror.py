@@ -14,6 +14,7 @@ from mizar.bpf import errors
 from mizar.datapath import tables
 
 BATCH_MIN = 4
+SENDING = ("routes", "router_networks")
 
 RowKey = tuple[str, tables.Key]
 
@@ -35,12 +36,20 @@ class Mirror:
         self._maps = {name: maps[name] for name in tables.MAPS}
         self._rows = {name: dict(table.items()) for name, table in self._maps.items()}
         self.writes = 0
+        self._holders: tuple[int, frozenset[bytes]] = (-1, frozenset())
 
     def get(self, row: RowKey) -> tables.Value | None:
         return self._rows[row[0]].get(row[1])
 
     def keys(self) -> set[RowKey]:
         return {(name, key) for name, rows in self._rows.items() for key in rows}
+
+    def holders(self) -> frozenset[bytes]:
+        """Addresses of all transit holders that the tables send to."""
+        if self._holders[0] != self.writes:
+            sets = (row for name in SENDING for row in self._rows[name].values())
+            self._holders = self.writes, tables.holders(sets)
+        return self._holders[1]
 
     def put(self, rows: Iterable[tables.Row]) -> dict[RowKey, str]:
         """Writes what differs, in the order of `tables.MAPS`; what was refused, and why."""

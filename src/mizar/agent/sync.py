@@ -83,6 +83,10 @@ class Sync:
         self._change(wanted, self._desired.keys() - wanted.keys())
         self._remove_orphans()
 
+    def holders(self) -> frozenset[bytes]:
+        """Addresses of the transit holders that this host sends to."""
+        return self._rows.holders()
+
     def retry(self) -> None:
         """Tries again what failed and is due."""
         now = self._clock()

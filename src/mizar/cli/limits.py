@@ -60,6 +60,7 @@ UPDATE_ENTRIES_MAX 2000 src/mizar/server/hosts.py entries in one frame to a host
 FRAME_BYTES_MAX 67108864 src/mizar/agent/client.py bytes of one frame from the server
 QUEUE_FRAMES_MAX 1024 src/mizar/agent/client.py frames waiting to be applied
 BATCH_ENTRIES_MAX 128 src/mizar/agent/client.py Updates that came together are applied and acknowledged together, up to this many entries
+PROBES_PER_S_MAX 1000 src/mizar/agent/probes.py PROBEs that one agent sends; more holders take turns
 EVENTS_MAX 32768 src/mizar/store/log.py events kept for watches; one further behind starts over
 GROUP_MAX 512 src/mizar/store/sqlite.py transactions committed together
 """

@@ -8,6 +8,7 @@ compares rows with what the kernel holds and writes the difference.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from mizar.model import addresses
@@ -89,6 +90,12 @@ def _transit_set(kind: str, network: int, holders: list[str]) -> tuple[int, int,
     packed = sorted(address_bytes(holder) for holder in holders)[:HOLDERS_MAX]
     room = b"".join(packed).ljust(16 * HOLDERS_MAX, b"\0")
     return (TRANSIT_KINDS[kind], len(packed), network, room)
+
+
+def holders(sets: Iterable[Value]) -> frozenset[bytes]:
+    """Addresses of the holders in rows of ``routes`` and ``router_networks``."""
+    distinct = {(packed, count) for _, count, _, packed in sets}
+    return frozenset(packed[16 * i :][:16] for packed, count in distinct for i in range(count))
 
 
 def _family(entry: entries.EndpointEntry, version: int) -> tuple[bytes, bytes, bytes, bytes]:
