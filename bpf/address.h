@@ -54,6 +54,20 @@ static __always_inline bool address_in_subnet(const struct address *a,
 	return !differs;
 }
 
+static __always_inline bool address_is_link_local(const struct address *a)
+{
+	return (a->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+/* fe80:: with the modified EUI-64 of a MAC (RFC 4291, appendix A). */
+static __always_inline void address_link_local(struct address *to, const __u8 *mac)
+{
+	to->word[0] = bpf_htonl(0xfe800000);
+	to->word[1] = 0;
+	to->word[2] = bpf_htonl((mac[0] ^ 2) << 24 | mac[1] << 16 | mac[2] << 8 | 0xff);
+	to->word[3] = bpf_htonl(0xfe << 24 | mac[3] << 16 | mac[4] << 8 | mac[5]);
+}
+
 static __always_inline bool mac_equal(const void *a, const void *b)
 {
 	const __u16 *x = a, *y = b;

@@ -3,9 +3,7 @@
 #ifndef MIZAR_ARP_H
 #define MIZAR_ARP_H
 
-#include "address.h"
-#include "exit.h"
-#include "parse.h"
+#include "answer.h"
 
 /* linux/if_arp.h needs a C library for another machine. */
 #define ARPHRD_ETHER 1
@@ -24,13 +22,6 @@ struct arp_ipv4 {
 	__be32 target;
 } __attribute__((packed));
 
-static __always_inline bool endpoint_owns(const struct endpoint_key *key, __u32 ifindex)
-{
-	struct local_endpoint *owner = bpf_map_lookup_elem(&local, key);
-
-	return owner && owner->ifindex == ifindex;
-}
-
 static __always_inline void arp_reply_write(struct ethhdr *ethernet, struct arp_ipv4 *arp,
 					    const struct host_config *config)
 {
@@ -45,11 +36,12 @@ static __always_inline void arp_reply_write(struct ethhdr *ethernet, struct arp_
 	arp->sender = target;
 }
 
-/* Probes (sender 0.0.0.0) and questions about the endpoint's own address stay
- * without an answer: one would tell it that the address is taken. */
-static __always_inline int arp_answer(struct __sk_buff *skb, struct frame frame,
-				      const struct host_config *config, const struct port *port)
+/* A probe (sender 0.0.0.0) is a question like any other. Questions about the
+ * endpoint's own address stay without an answer: it would tell that the address is taken. */
+static __noinline int arp_answer(struct __sk_buff *skb, const struct host_config *config,
+				 const struct port *port)
 {
+	struct frame frame = frame_of_skb(skb);
 	struct ethhdr *ethernet = frame.data;
 	struct arp_ipv4 *arp = (void *)(ethernet + 1);
 	struct endpoint_key sender = {.vni = port->vni}, target = {.vni = port->vni};
@@ -61,11 +53,11 @@ static __always_inline int arp_answer(struct __sk_buff *skb, struct frame frame,
 		return REASON_MALFORMED;
 	if (!mac_equal(arp->sender_mac, port->mac))
 		return REASON_SPOOFED_MAC;
-	if (arp->operation != bpf_htons(ARPOP_REQUEST) || !arp->sender)
+	if (arp->operation != bpf_htons(ARPOP_REQUEST))
 		return REASON_ARP_IGNORED;
 	address_from_ipv4(ADDRESS(sender.address), arp->sender);
 	address_from_ipv4(ADDRESS(target.address), arp->target);
-	if (!endpoint_owns(&sender, skb->ifindex))
+	if (arp->sender && !endpoint_owns(&sender, skb->ifindex))
 		return REASON_SPOOFED_ADDRESS;
 	if (endpoint_owns(&target, skb->ifindex))
 		return REASON_ARP_IGNORED;

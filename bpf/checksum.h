@@ -33,10 +33,15 @@ static __always_inline void ipv4_checksum_set(struct iphdr *ip)
 	ip->check = ~ipv4_sum(ip);
 }
 
-/* A 16-bit word of the header went from `before` to `after`, both as on the wire. */
+/* RFC 1624, equation 3: a 16-bit word went from `before` to `after`, all as on the wire. */
+static __always_inline __u16 checksum_changed(__u16 check, __u16 before, __u16 after)
+{
+	return ~checksum_fold((__u16)~check + (__u16)~before + after);
+}
+
 static __always_inline void ipv4_checksum_change(struct iphdr *ip, __u16 before, __u16 after)
 {
-	ip->check = ~checksum_fold((__u16)~ip->check + (__u16)~before + after);
+	ip->check = checksum_changed(ip->check, before, after);
 }
 
 static __always_inline void ipv4_ttl_decrement(struct iphdr *ip)

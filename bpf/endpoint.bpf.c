@@ -6,8 +6,10 @@
  */
 #include "arp.h"
 #include "deliver.h"
+#include "echo.h"
 #include "encapsulate.h"
 #include "location.h"
+#include "nd.h"
 #include "parse.h"
 #include "transit.h"
 
@@ -39,6 +41,44 @@ static __always_inline bool is_vlan(__be16 protocol)
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
 }
 
+static __always_inline int ipv6_answer(struct __sk_buff *skb, struct departure *d)
+{
+	struct frame frame = frame_of_skb(skb);
+	struct ipv6hdr *ip = frame.data + sizeof(struct ethhdr);
+	int left = ipv6_check(ip, frame.end, frame.bytes - sizeof(struct ethhdr));
+	bool to_router, from_link_local;
+	struct address router;
+	__u8 *type;
+
+	if (left != GO_ON)
+		return left;
+	struct transport transport = ipv6_transport(ip, frame.end);
+
+	type = (void *)ip + transport.offset;
+	if (transport.offset && transport.protocol == IPPROTO_ICMPV6 &&
+	    transport.offset <= EXTENSIONS_BYTES_MAX && (void *)(type + 1) <= frame.end &&
+	    is_nd(*type))
+		return nd_answer(skb, d->config, d->port, transport.extended);
+	address_link_local(&router, d->config->router_mac);
+	to_router = address_equal(ADDRESS(&ip->daddr), &router);
+	from_link_local = address_is_link_local(ADDRESS(&ip->saddr));
+	d->source.vni = d->port->vni;
+	*ADDRESS(d->source.address) = *ADDRESS(&ip->saddr);
+	if (from_link_local && to_router) {
+		left = echo_answer(skb, d->config, d->port, &transport, true);
+		return left == GO_ON ? REASON_LINK_LOCAL : left;
+	}
+	if (from_link_local || address_is_link_local(ADDRESS(&ip->daddr)))
+		return REASON_LINK_LOCAL;
+	if (!endpoint_owns(&d->source, skb->ifindex))
+		return REASON_SPOOFED_ADDRESS;
+	if (address_equal(ADDRESS(&ip->daddr), ADDRESS(d->port->gateway6))) {
+		left = echo_answer(skb, d->config, d->port, &transport, true);
+		return left == GO_ON ? REASON_GATEWAY : left;
+	}
+	return ip->daddr.s6_addr[0] == 0xff ? REASON_MULTICAST : REASON_NOT_IP;
+}
+
 static __always_inline int ethernet_check(struct __sk_buff *skb, struct departure *d)
 {
 	struct frame frame = frame_of_skb(skb);
@@ -52,7 +92,9 @@ static __always_inline int ethernet_check(struct __sk_buff *skb, struct departur
 	if (!mac_equal(ethernet->h_source, d->port->mac))
 		return REASON_SPOOFED_MAC;
 	if (ethernet->h_proto == bpf_htons(ETH_P_ARP))
-		return arp_answer(skb, frame, d->config, d->port);
+		return arp_answer(skb, d->config, d->port);
+	if (ethernet->h_proto == bpf_htons(ETH_P_IPV6))
+		return ipv6_answer(skb, d);
 	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
 		return REASON_NOT_IP;
 	return ethernet->h_dest[0] & 1 ? REASON_MULTICAST : GO_ON;
@@ -108,10 +150,15 @@ static __always_inline int packet_check(struct __sk_buff *skb, struct departure 
 		return REASON_SPOOFED_ADDRESS;
 	if (is_multicast(ip->daddr) || is_subnet_broadcast(d))
 		return REASON_MULTICAST;
+	struct transport transport = ipv4_transport(ip);
+
+	if (address_equal(ADDRESS(d->destination.address), ADDRESS(d->port->gateway4))) {
+		left = echo_answer(skb, d->config, d->port, &transport, false);
+		return left == GO_ON ? REASON_GATEWAY : left;
+	}
 	left = size_check(skb, ip, frame.end, d->config->endpoint_mtu);
 	if (left != GO_ON)
 		return left;
-	struct transport transport = ipv4_transport(ip);
 
 	d->tos = ip->tos;
 	d->outer_port = source_port(flow_hash(ADDRESS(d->source.address),

@@ -207,6 +207,10 @@ struct accepted_source {         /* accepted_sources: what underlay_prefixes sai
 };
 #define ACCEPTED_SOURCE_JIFFIES 2  /* asked again after this */
 
+struct answer {                  /* answers: per CPU, where an answer is written */
+	__u8 bytes[512];
+};
+
 struct counter {                 /* counters: per CPU, index = enum reason */
 	__u64 packets;
 	__u64 bytes;

@@ -33,6 +33,7 @@ SUBNET6 = "fd00::/64"
 GATEWAY6 = "fd00::1"
 A_MAC, B_MAC, TAP_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
 ROUTER_MAC = "02:4d:5a:00:00:01"
+ROUTER_LINK_LOCAL = "fe80::4d:5aff:fe00:1"
 PEER_MAC = "02:00:00:00:01:02"
 A_IDENTITY, A_GENERATION = 42, 3
 ENDPOINT_MTU, UNDERLAY_MTU = 1442, 1500
@@ -136,12 +137,12 @@ class Host:
         self.maps["host_config"].update(0, config._replace(**changes))
 
     def port(self, subnet: str = SUBNET, subnet6: str = SUBNET6) -> None:
-        families = (
-            (subnet, GATEWAY, A),
-            (subnet6, GATEWAY6, A6),
-        )
+        """A's row. subnet, subnet6: on-link prefix; empty: its network lacks the family."""
+        families = (subnet, GATEWAY, A), (subnet6, GATEWAY6, A6)
         columns = [
             (prefix(text)[1], netmask(text), mapped(gateway), mapped(address))
+            if text
+            else (bytes(16), b"\xff" * 16, bytes(16), bytes(16))
             for text, gateway, address in families
         ]
         row = (VNI, A_IDENTITY, A_GENERATION, mac(A_MAC), 0, *columns[0], *columns[1])

@@ -105,4 +105,9 @@ def tunnelled(options: bytes = b"", **outer: object) -> bytes:
     return arrived(geneve(inner(), options or identity(5)), **outer)
 
 
+def named(value: object) -> str | None:
+    """A test's name says how long its packet is, not what is in it."""
+    return f"{len(value)}-bytes" if isinstance(value, bytes) else None
+
+
 __all__ = ["ICMP", "IP", "TCP", "UDP"]

@@ -68,7 +68,7 @@ def padded(packet: bytes, short: int) -> bytes:
 
 
 VLAN_FRAME = bytes(Ether(src=backplane.A_MAC, dst=backplane.ROUTER_MAC) / Dot1Q(vlan=5) / bytes(60))
-IPV6_FRAME = bytes(Ether(src=backplane.A_MAC, dst="33:33:00:00:00:02", type=0x86DD) / bytes(60))
+LLDP_FRAME = bytes(Ether(src=backplane.A_MAC, dst="01:80:c2:00:00:0e", type=0x88CC) / bytes(60))
 LYING_ARP = arp(REMOTE)[:22] + backplane.mac(backplane.B_MAC) + arp(REMOTE)[28:]
 TOO_LONG = sent(REMOTE, b"x" * (backplane.ENDPOINT_MTU - 27))
 TCP_SEGMENTS = sent(REMOTE, b"x" * 2900, l4=TCP(sport=1, dport=2))
@@ -88,7 +88,7 @@ SENDING = [
     Case("NO_ROUTE", "endpoint", sent(REMOTE), lambda h: h.route(SUBNET, 1)),
     Case("ARP_ANSWERED", "endpoint", arp(REMOTE)),
     Case("ARP_ANSWERED", "endpoint", arp(backplane.GATEWAY)),
-    Case("ARP_IGNORED", "endpoint", arp(REMOTE, sender="0.0.0.0")),
+    Case("ARP_ANSWERED", "endpoint", arp(REMOTE, sender="0.0.0.0")),
     Case("ARP_IGNORED", "endpoint", arp(backplane.A)),
     Case("ARP_IGNORED", "endpoint", arp(FAR)),
     Case("ARP_IGNORED", "endpoint", arp(backplane.GATEWAY, op=2)),
@@ -107,7 +107,7 @@ SENDING = [
     Case("SPOOFED_ADDRESS", "endpoint", sent(REMOTE, source=backplane.B)),
     Case("SPOOFED_ADDRESS", "endpoint", sent(REMOTE, source=REMOTE)),
     Case("VLAN", "endpoint", VLAN_FRAME),
-    Case("NOT_IP", "endpoint", IPV6_FRAME),
+    Case("NOT_IP", "endpoint", LLDP_FRAME),
     Case("MULTICAST", "endpoint", sent("224.0.0.5", to="01:00:5e:00:00:05")),
     Case("MULTICAST", "endpoint", sent("239.1.1.1")),
     Case("MULTICAST", "endpoint", sent("255.255.255.255")),
@@ -215,7 +215,7 @@ def test_packet_leaves_with_reason_and_verdict(host: Host, case: Case) -> None:
 def expected_action(case: Case) -> int:
     if case.reason == "NOT_OURS":
         return backplane.NOT_OURS[case.verdict]
-    if case.reason == "ARP_ANSWERED":
+    if case.reason.endswith("_ANSWERED"):
         return backplane.VERDICTS["tc"]["PASS"]
     return backplane.VERDICTS[case.verdict][verdict(case.reason)]
 
