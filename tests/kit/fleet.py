@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import msgspec
+
 from mizar.model import admission, manifest, registry, resources
 from mizar.model import state as states
 from mizar.plan import entries, planner
@@ -41,9 +43,7 @@ class Fleet:
             self.records.pop(record.name, None)
             if record.new is not None:
                 self.records[record.name] = record.new
-        self.deltas = self.planner.apply(changes)
-        for name, delta in self.deltas.items():
-            fold(self.tables.setdefault(name, {}), delta)
+        self._take(changes)
         return decision
 
     def apply(self, text: str, tenant: str = "acme") -> admission.Decision:
@@ -54,6 +54,21 @@ class Fleet:
     def delete(self, *keys: resources.Key) -> admission.Decision:
         """`mizar delete`."""
         return self.request(*(admission.Request("delete", key=key) for key in keys))
+
+    def end_moves(self) -> None:
+        """What the server does when moved endpoints have been Ready for a while."""
+        changes = []
+        for old in self.state.list("Endpoint"):
+            if isinstance(old, resources.Endpoint) and old.status.movedFrom:
+                status = msgspec.structs.replace(old.status, phase="Ready", movedFrom="")
+                new = msgspec.structs.replace(old, status=status)
+                changes.append(resources.Change(resources.key_of(old), old, new))
+        self._take(self.state.apply(changes, self.state.revision + 1))
+
+    def _take(self, changes: list[resources.Change]) -> None:
+        self.deltas = self.planner.apply(changes)
+        for name, delta in self.deltas.items():
+            fold(self.tables.setdefault(name, {}), delta)
 
     def writes(self) -> dict[str, int]:
         """Table writes of the last request, by host; hosts with none left out."""
@@ -103,24 +118,23 @@ def vpc(name: str, *cidrs: str, tenant: str = "acme", routers: int = 2) -> resou
 
 
 def network(
-    name: str, vpc: str, cidr: str, tenant: str = "acme", switches: int = 2, gateway: str = ""
+    name: str, vpc: str, cidrs: str, tenant: str = "acme", switches: int = 2, gateway: str = ""
 ) -> resources.Network:
-    """A network of a VPC."""
+    """A network of a VPC. ``cidrs``: one or several, with spaces between."""
     gateways = [gateway] if gateway else []
-    return resources.Network(
-        metadata=resources.Metadata(name=name, tenant=tenant),
-        spec=resources.NetworkSpec(vpc=vpc, cidrs=[cidr], gateways=gateways, switches=switches),
-    )
+    spec = resources.NetworkSpec(vpc=vpc, cidrs=cidrs.split(), gateways=gateways, switches=switches)
+    return resources.Network(metadata=resources.Metadata(name=name, tenant=tenant), spec=spec)
 
 
 def endpoint(
-    name: str, network: str, tenant: str = "acme", address: str = "", **spec: str
+    name: str, network: str, tenant: str = "acme", address: str = "", also: str = "", **spec: str
 ) -> resources.Endpoint:
-    """An endpoint of a network."""
-    addresses = [address] if address else []
+    """An endpoint of a network. ``address``, ``also``: fixed and secondary ones, with spaces."""
     return resources.Endpoint(
         metadata=resources.Metadata(name=name, tenant=tenant),
-        spec=resources.EndpointSpec(network=network, addresses=addresses, **spec),
+        spec=resources.EndpointSpec(
+            network=network, addresses=address.split(), secondaryAddresses=also.split(), **spec
+        ),
     )
 
 

@@ -14,8 +14,19 @@ from mizar.model import addresses, admission, errors, grants, resources
 from mizar.model import state as states
 
 TENANTS = ("acme", "beta")
-CIDRS = ("10.0.0.0/29", "10.0.0.8/30", "10.0.1.0/29", "10.0.0.0/28")
-ACTIONS = ("plug",) * 6 + ("fixed", "unplug", "unplug", "network", "vpc", "host", "remove", "wild")
+RANGES = ("10.0.0.0/16", "fd00::/48")
+CIDRS = (
+    "10.0.0.0/29",
+    "fd00:0:0:1::/126 10.0.0.8/30",
+    "fd00:0:0:2::/64",
+    "10.0.0.0/28 fd00::/125",
+    "10.0.1.0/29 fd00:0:0:1::/64",
+)
+ACTIONS = (
+    *("plug",) * 6,
+    *("fixed", "secondary", "secondary", "unplug", "unplug", "network", "vpc", "host"),
+    *("remove", "wild", "arrive"),
+)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -43,10 +54,11 @@ def beginning() -> Fleet:
             _apply,
             (
                 *(tenant(name) for name in TENANTS),
-                *(vpc("v0", "10.0.0.0/16", tenant=name) for name in TENANTS),
-                *(network("n0", "v0", "10.0.0.0/29", tenant=name) for name in TENANTS),
+                *(vpc("v0", *RANGES, tenant=name) for name in TENANTS),
+                *(network("n0", "v0", "10.0.0.0/29 fd00::/125", tenant=name) for name in TENANTS),
                 network("n1", "v0", "10.0.1.0/29"),
-                *(endpoint(f"e{n}", f"n{n % 2}", host="h3") for n in range(3)),
+                network("n2", "v0", "fd00:0:0:7::/64"),
+                *(endpoint(f"e{n}", f"n{n}", host="h3") for n in range(3)),
                 endpoint("e3", "n0", host="h1"),
                 endpoint("e0", "n0", tenant="beta", host="h1"),
             ),
@@ -58,6 +70,8 @@ def beginning() -> Fleet:
 def play(fleet: Fleet, batch: list[Step], seconds: float) -> bool:
     """One step of a history; whether it was granted."""
     fleet.now += seconds
+    if any(step.action == "arrive" for step in batch):
+        fleet.end_moves()
     try:
         fleet.request(*requests(fleet.state, batch))
     except errors.Refused:
@@ -75,14 +89,18 @@ def _requests(state: states.State, step: Step) -> list[admission.Request]:
     match step.action:
         case "plug" | "fixed":
             return _plug(state, step)
+        case "secondary":
+            return [_secondary(state, step, each) for each in _pick(state, "Endpoint", step.a)]
         case "unplug":
             return [_delete(each) for each in _pick(state, "Endpoint", step.a)]
         case "network":
             return [_network(each.metadata, state, step) for each in _pick(state, "VPC", step.a)]
         case "vpc":
-            wish = vpc(f"v{step.b % 2}", "10.0.0.0/16", tenant=TENANTS[step.a % 2])
+            wish = vpc(f"v{step.b % 2}", *RANGES, tenant=TENANTS[step.a % 2])
             spec = msgspec.structs.replace(wish.spec, routers=1 + step.c % 3)
             return [_apply(msgspec.structs.replace(wish, spec=spec))]
+        case "arrive":
+            return []
         case "host":
             return [_apply(host(1 + step.a % 4, transit=step.b % 3 > 0))]
         case "remove":
@@ -100,16 +118,29 @@ def _plug(state: states.State, step: Step) -> list[admission.Request]:
         if old is not None:
             spec = msgspec.structs.replace(old.spec, host=place)
         elif step.action == "fixed":
-            first = addresses.span(found.spec.cidrs[0]).first
-            spec = msgspec.structs.replace(spec, addresses=[addresses.text(first + step.c % 8)])
+            cidrs = found.spec.cidrs[step.b % 2 :] or found.spec.cidrs
+            spec = msgspec.structs.replace(spec, addresses=[_numbered(c, step.c) for c in cidrs])
         metadata = resources.Metadata(name=name, tenant=found.metadata.tenant)
         return [_apply(resources.Endpoint(metadata=metadata, spec=spec))]
     return []
 
 
+def _numbered(cidr: str, number: int) -> str:
+    return addresses.text(addresses.span(cidr).first + number % 8)
+
+
+def _secondary(state: states.State, step: Step, old: resources.Endpoint) -> admission.Request:
+    """The endpoint with other secondary addresses of its network: none, one or two."""
+    found = state.network(old.metadata.tenant, old.spec.network)
+    cidrs = [found.spec.cidrs[step.c % len(found.spec.cidrs)]] * (step.b % 3)
+    wanted = [_numbered(cidr, step.c + 3 * n) for n, cidr in enumerate(cidrs)]
+    spec = msgspec.structs.replace(old.spec, secondaryAddresses=wanted)
+    return _apply(msgspec.structs.replace(old, spec=spec))
+
+
 def _network(vpc: resources.Metadata, state: states.State, step: Step) -> admission.Request:
     name = f"n{step.b % 4}"
-    wish = network(name, vpc.name, CIDRS[step.c % 4], vpc.tenant, 1 + step.c % 3)
+    wish = network(name, vpc.name, CIDRS[step.c % 5], vpc.tenant, 1 + step.c % 3)
     old = state.network(vpc.tenant, name)
     if old is not None:
         spec = msgspec.structs.replace(old.spec, switches=wish.spec.switches)
@@ -120,7 +151,7 @@ def _network(vpc: resources.Metadata, state: states.State, step: Step) -> admiss
 def _wild(step: Step) -> list[admission.Request]:
     in_tenant = TENANTS[step.a % 2]
     wish = (
-        endpoint(f"e{step.b % 8}", f"n{step.c % 4}", in_tenant, CIDRS[step.c % 4][:-3]),
+        endpoint(f"e{step.b % 8}", f"n{step.c % 4}", in_tenant, "10.0.0.4"),
         network(f"n{step.b % 4}", f"v{step.c % 2}", CIDRS[step.c % 4], in_tenant),
         vpc("v0", "10.0.0.0/29", tenant=in_tenant),
         tenant(in_tenant),

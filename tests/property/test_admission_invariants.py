@@ -19,7 +19,8 @@ def placed(fleet):
     for endpoint in fleet.state.list("Endpoint"):
         network = fleet.state.network(endpoint.metadata.tenant, endpoint.spec.network)
         vni = fleet.state.vpc(endpoint.metadata.tenant, network.spec.vpc).status.vni
-        for address in endpoint.status.addresses:
+        assert len(endpoint.status.addresses) == len(network.spec.cidrs)
+        for address in resources.addresses_of(endpoint):
             assert (vni, address) not in found
             found[vni, address] = endpoint
             check_usable(address, network)
@@ -27,8 +28,10 @@ def placed(fleet):
 
 
 def check_usable(address, network):
-    subnet = ipaddress.ip_network(network.spec.cidrs[0])
-    assert ipaddress.ip_address(address) in [*subnet.hosts()]
+    parsed = ipaddress.ip_address(address)
+    (subnet,) = (cidr for cidr in map(ipaddress.ip_network, network.spec.cidrs) if parsed in cidr)
+    assert parsed != subnet.network_address
+    assert parsed.version == 6 or parsed != subnet.broadcast_address
     assert address not in network.status.gateways
 
 
@@ -68,7 +71,8 @@ def test_numbers_stay_unique_rest_and_rise(steps):
             old = before.get(place)
             if old is None or old.metadata.uid != endpoint.metadata.uid:
                 assert endpoint.status.generation > generations.get(place, -1)
-            if old is None and not endpoint.spec.addresses and place in freed:
+            named = endpoint.spec.addresses + endpoint.spec.secondaryAddresses
+            if old is None and place[1] not in named and place in freed:
                 assert fleet.now - freed[place] >= limits.ADDRESS_QUARANTINE_S
             generations[place] = endpoint.status.generation
         for vpc in fleet.state.list("VPC"):

@@ -186,6 +186,166 @@ def test_a_full_host_is_not_chosen_and_naming_it_is_refused(fleet):
     assert "Host h2 is full: it has 4096 endpoints" in text
 
 
+# ---- both families ----
+
+
+@pytest.fixture
+def dual(fleet):
+    """VPC both; networks two (10.0.0.0/29, fd00::/126), six (fd00:0:0:1::/64), four."""
+    fleet.request(
+        *applying(
+            vpc("both", "10.0.0.0/16", "fd00::/48"),
+            network("two", "both", "10.0.0.0/29 fd00::/126"),
+            network("six", "both", "fd00:0:0:1::/64"),
+            network("four", "both", "10.0.1.0/24"),
+        )
+    )
+    return fleet
+
+
+def given(fleet, name):
+    return get(fleet, "Endpoint", name).status.addresses
+
+
+def test_an_endpoint_has_an_address_of_each_family_of_its_network(dual):
+    dual.request(*applying(endpoint("a", "two"), endpoint("b", "six")))
+    assert get(dual, "Network", "two").status.gateways == ["10.0.0.1", "fd00::1"]
+    assert get(dual, "Network", "six").status.gateways == ["fd00:0:0:1::1"]
+    assert (given(dual, "a"), given(dual, "b")) == (["10.0.0.2", "fd00::2"], ["fd00:0:0:1::2"])
+
+
+def test_addresses_come_in_the_order_of_the_ranges_however_they_are_named(dual):
+    dual.request(*applying(network("turned", "both", "fd00:0:0:2::/64 10.0.2.0/24")))
+    dual.request(*applying(endpoint("a", "turned", address="10.0.2.9 fd00:0:0:2::9")))
+    dual.request(*applying(endpoint("b", "turned", address="10.0.2.8")))
+    assert given(dual, "a") == ["fd00:0:0:2::9", "10.0.2.9"]
+    assert given(dual, "b") == ["fd00:0:0:2::2", "10.0.2.8"]
+
+
+def test_a_family_that_is_full_is_named_and_the_last_ipv6_address_is_used(dual):
+    dual.request(*applying(*(endpoint(f"e{n}", "two") for n in range(2))))
+    assert given(dual, "e1") == ["10.0.0.3", "fd00::3"]
+    text = refusal(dual, *applying(endpoint("e2", "two")), kind=errors.Exhausted)
+    assert "Network acme/two (fd00::/126) is full: 2 of 2 addresses are in use" in text
+
+
+def test_what_anybody_names_is_not_given_to_those_that_take_what_is_free(dual):
+    dual.request(
+        *applying(
+            endpoint("any", "two"),
+            endpoint("half", "two", address="10.0.0.2"),
+            endpoint("other", "four"),
+            endpoint("with", "four", also="10.0.1.2 10.0.1.4"),
+            endpoint("last", "four"),
+        )
+    )
+    assert (given(dual, "half"), given(dual, "any")) == (["10.0.0.2", "fd00::3"],
+                                                         ["10.0.0.3", "fd00::2"])  # fmt: skip
+    taken = [address(dual, name) for name in ("other", "with", "last")]
+    assert taken == ["10.0.1.3", "10.0.1.5", "10.0.1.6"]
+
+
+def test_a_gateway_that_somebody_asks_for_stays_the_gateway(dual):
+    assert "the gateway" in refusal(dual, *applying(endpoint("a", "two", address="10.0.0.1")))
+    wish = endpoint("a", "two", address="10.0.0.2", also="fd00::1")
+    assert "the gateway" in refusal(dual, *applying(wish))
+    dual.request(*applying(endpoint("a", "two")))
+    assert given(dual, "a") == ["10.0.0.2", "fd00::2"]
+
+
+def test_a_mac_that_two_ipv6_addresses_lead_to_is_given_to_one(dual):
+    dual.request(*applying(endpoint("first", "six")))
+    first = get(dual, "Endpoint", "first")
+    mac = addresses.derived_mac(2, "fd00:0:0:1::3")
+    status = msgspec.structs.replace(first.status, mac=mac)
+    clash = msgspec.structs.replace(first, status=status)
+    dual.state.put(key("Endpoint", "first"), first, None)
+    dual.state.put(key("Endpoint", "first"), None, clash)
+    dual.request(*applying(endpoint("second", "six")))
+    assert given(dual, "second") == ["fd00:0:0:1::3"]
+    assert get(dual, "Endpoint", "second").status.mac == addresses.derived_mac(
+        2, "fd00:0:0:1::3", 1
+    )
+    assert "is for derived MACs" in refusal(dual, *applying(endpoint("e9", "six", mac=mac)))
+
+
+def test_naming_some_of_what_is_in_force_is_no_change_of_it(dual):
+    dual.request(*applying(endpoint("a", "two")))
+    before = get(dual, "Endpoint", "a").status
+    dual.request(*applying(endpoint("a", "two", address="fd00::2")))
+    dual.request(*applying(network("two", "both", "10.0.0.0/29 fd00::/126", gateway="fd00::1")))
+    assert get(dual, "Endpoint", "a").status == before
+    assert "(it is 10.0.0.2, fd00::2)" in refusal(
+        dual, *applying(endpoint("a", "two", address="fd00::3"))
+    )
+
+
+def test_a_range_of_either_family_stays_while_a_network_lies_in_it(dual):
+    text = refusal(dual, *applying(vpc("both", "10.0.0.0/16")), kind=errors.InUse)
+    assert "Network acme/two (fd00::/126) lies in none of these ranges" in text
+    text = refusal(dual, *applying(network("new", "both", "10.0.3.0/24 fd00:0:0:1::/65")))
+    assert "spec.cidrs[1]: fd00:0:0:1::/65 overlaps Network acme/six (fd00:0:0:1::/64)" in text
+
+
+# ---- secondary addresses ----
+
+
+def test_a_secondary_address_is_as_taken_as_any_other(dual):
+    dual.request(*applying(endpoint("a", "two", also="10.0.0.2 10.0.0.6")))
+    assert given(dual, "a") == ["10.0.0.3", "fd00::2"]
+    for wish in (endpoint("b", "two", address="10.0.0.6"), endpoint("b", "two", also="10.0.0.6")):
+        assert "10.0.0.6 is in use by Endpoint acme/a" in refusal(dual, *applying(wish))
+    for also, message in (("fd00:0:0:1::5", "outside fd00::/126"), ("10.0.0.7", "broadcast")):
+        assert message in refusal(dual, *applying(endpoint("b", "two", also=also)))
+    text = refusal(dual, *applying(endpoint("b", "six", also="10.0.0.4")))
+    assert "10.0.0.4: the network has no IPv4 range" in text
+
+
+def test_secondary_addresses_change_and_rest_when_given_up(dual):
+    dual.request(*applying(endpoint("a", "two", also="10.0.0.2")))
+    before = get(dual, "Endpoint", "a").status
+    dual.request(*applying(endpoint("a", "two", also="10.0.0.4")))
+    after = get(dual, "Endpoint", "a").status
+    assert after == msgspec.structs.replace(before, generation=before.generation + 1)
+    decision = dual.request(*applying(endpoint("a", "two")))
+    assert [result.action for result in decision.results] == ["configured"]
+    dual.request(*applying(endpoint("b", "two")))
+    assert given(dual, "b")[0] == "10.0.0.5"
+    dual.request(*applying(endpoint("b", "two", also="10.0.0.6")))
+    dual.delete(key("Endpoint", "a"), key("Endpoint", "b"))
+    assert {name for name in dual.records if name.startswith("freed/2/10.")} == {
+        f"freed/2/10.0.0.{n}" for n in (2, 3, 4, 5, 6)
+    }
+
+
+def test_secondary_addresses_pass_between_endpoints_in_one_request_even_crosswise(dual):
+    dual.request(
+        *applying(endpoint("a", "two", also="10.0.0.4"), endpoint("b", "two", also="10.0.0.5"))
+    )
+    before = [get(dual, "Endpoint", name).status.generation for name in "ab"]
+    dual.request(
+        *applying(endpoint("a", "two", also="10.0.0.5"), endpoint("b", "two", also="10.0.0.4"))
+    )
+    after = [get(dual, "Endpoint", name).status.generation for name in "ab"]
+    assert [get(dual, "Endpoint", name).spec.secondaryAddresses for name in "ab"] == [
+        ["10.0.0.5"],
+        ["10.0.0.4"],
+    ]
+    assert min(after) > max(before)
+
+
+# ---- moves ----
+
+
+def test_a_host_that_goes_is_nobodys_old_place(fleet):
+    fleet.request(*applying(endpoint("web1", "front", host="h1")))
+    fleet.request(*applying(endpoint("web1", "front", host="h2")))
+    assert get(fleet, "Endpoint", "web1").status.movedFrom == "h1"
+    fleet.delete(key("Host", "h1"))
+    assert get(fleet, "Endpoint", "web1").status.movedFrom == ""
+    assert fleet.tables["h1"] == {}
+
+
 # ---- apply, create, replace, delete ----
 
 
@@ -216,7 +376,9 @@ def test_a_moved_endpoint_keeps_its_address_and_raises_its_generation(fleet):
     before = get(fleet, "Endpoint", "web1").status
     fleet.request(*applying(endpoint("web1", "front", host="h3")))
     after = get(fleet, "Endpoint", "web1").status
-    assert after == msgspec.structs.replace(before, host="h3", generation=before.generation + 1)
+    assert after == msgspec.structs.replace(
+        before, host="h3", generation=before.generation + 1, movedFrom="h1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -492,7 +654,7 @@ def test_an_address_passes_from_one_endpoint_to_another_in_one_request(fleet):
         admission.Request("delete", key=key("Endpoint", "a")),
     )
     assert get(fleet, "Endpoint", "b").status.generation == first + 1
-    assert fleet.state.room(key("Network", "front")) == states.Room(1, 0, 5)
+    assert fleet.state.room(key("Network", "front"), "10.0.0.0/29") == states.Room(1, 0, 5)
 
 
 def test_growing_and_shrinking_the_number_of_holders(fleet):

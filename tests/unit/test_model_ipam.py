@@ -2,7 +2,7 @@
 
 import pytest
 
-from mizar.model import addresses, ipam
+from mizar.model import addresses, ipam, limits
 
 
 def pool(prefix):
@@ -39,6 +39,21 @@ def test_finds_the_only_free_address_from_anywhere(free):
     for cursor in (0, 1, 1023, 1024, 4095):
         p.cursor = cursor
         assert p.next() == first + free
+
+
+@pytest.mark.parametrize("prefix", ["fd00::/48", "fd00::/64", "fd00::/126"])
+def test_a_large_prefix_costs_no_more_than_a_small_one(prefix):
+    p, first = pool(prefix), addresses.number("fd00::")
+    assert [take(p) for _ in range(4)] == [first + n for n in range(4)]
+    p.set(addresses.span(prefix).last, True)
+    assert len(p._words) <= 1
+
+
+def test_the_addresses_beyond_a_pool_are_not_given_out():
+    p, first = pool("fd00::/64"), addresses.number("fd00::")
+    p.cursor = limits.POOL_ADDRESSES - 1
+    p.set(first + limits.POOL_ADDRESSES, False)
+    assert [take(p) for _ in range(2)] == [first + limits.POOL_ADDRESSES - 1, first]
 
 
 def test_holds_only_words_with_addresses_in_use():

@@ -28,4 +28,12 @@ def test_a_derived_mac_is_local_unicast_and_never_the_routers():
     assert first & 2 == 2
     assert mac.endswith("0a:00:00:05")
     assert mac == addresses.derived_mac(7, "10.0.0.5")
-    assert not addresses.ROUTER_MAC.startswith(addresses.DERIVED_FIRST_BYTE)
+    assert not addresses.ROUTER_MAC.startswith(addresses.DERIVED_FIRST_BYTES)
+
+
+def test_a_mac_derived_from_ipv6_is_local_unicast_and_another_at_each_attempt():
+    macs = [addresses.derived_mac(7, "fd00::5", attempt) for attempt in range(3)]
+    assert {mac[:2] for mac in macs} == {addresses.DERIVED_FIRST_BYTES[1]}
+    assert int(macs[0][:2], 16) & 3 == 2
+    assert len({*macs, addresses.derived_mac(8, "fd00::5")}) == 4
+    assert {len(mac) for mac in macs} == {17}

@@ -135,7 +135,7 @@ def test_kinds_answer_to_every_word_kubectl_users_try():
 def test_the_concepts_say_which_fields_may_change_and_which_may_not():
     page = (pathlib.Path(__file__).parents[2] / "docs/concepts.md").read_text()
     told = {
-        row[0].strip(): tuple(set(re.findall("`([a-z_]+)`", column)) for column in row[1:])
+        row[0].strip(): tuple(set(re.findall("`([A-Za-z_]+)`", column)) for column in row[1:])
         for row in re.findall(r"^\| (\w+) \|(.*)\|(.*)\|$", page, re.MULTILINE)
     }
     for name, kind in registry.KINDS.items():

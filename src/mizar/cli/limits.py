@@ -45,8 +45,10 @@ GENEVE_OPTIONS 8 bpf/model.h options walked in one packet
 EXTENSION_HEADERS 6 bpf/model.h IPv6 extension headers walked in one packet
 VNI_MAX 16777215 src/mizar/model/limits.py VPCs, each with a VNI of its own
 VPC_CIDRS 16 src/mizar/model/limits.py ranges of one VPC
-NETWORK_BITS_MIN 8 src/mizar/model/limits.py shortest prefix of a network
-NETWORK_BITS_MAX 30 src/mizar/model/limits.py longest prefix: network, broadcast, gateway, one endpoint
+NETWORK_BITS_MIN 8 src/mizar/model/limits.py shortest IPv4 prefix of a network
+NETWORK_BITS_MAX 30 src/mizar/model/limits.py longest IPv4 prefix: network, broadcast, gateway, one endpoint
+POOL_ADDRESSES 16777216 src/mizar/model/limits.py addresses of a prefix that are given out, its first ones
+SECONDARY_ADDRESSES 16 src/mizar/model/limits.py further addresses of one endpoint
 NAME_BYTES 63 src/mizar/model/limits.py length of a name (RFC 1123 label)
 NETNS_BYTES 255 src/mizar/model/limits.py length of the name of a network namespace (NAME_MAX)
 INTERFACE_BYTES 15 src/mizar/model/limits.py length of the name of an interface (IFNAMSIZ less its NUL)

@@ -84,7 +84,12 @@ def admit(
     try:
         d.reap(limits.REAPED + 2 * len(requests))
         _check_alone(d, requests)
-        actions = {request.target: _decide(d, request) for request in sorted(requests, key=_order)}
+        actions: dict[resources.Key, Action] = {}
+        for kind, group in itertools.groupby(sorted(requests, key=_order), key=_written):
+            together = [*group]
+            if kind == "Endpoint":
+                grants.make_way(d, [request.resource for request in together])
+            actions |= {request.target: _decide(d, request) for request in together}
         if able and not state.transit and not d.problems:
             _refuse_last(d, able)
         if d.problems:
@@ -112,16 +117,16 @@ def _check_alone(d: draft.Draft, requests: Sequence[Request]) -> None:
 
 
 def _order(request: Request) -> tuple[int, int]:
-    """Deletes first, users before used; then writes, used before users; hosts go last.
-
-    Endpoints with fixed addresses come before those that take what is free.
-    """
+    """Deletes first, users before used; then writes, used before users; hosts go last."""
     rank = registry.RANK[request.target.kind]
     if request.op == "delete":
         return (2, 0) if request.target.kind == "Host" else (0, -rank)
-    resource = request.resource
-    takes_any = isinstance(resource, resources.Endpoint) and not resource.spec.addresses
-    return (1, rank + takes_any)
+    return (1, rank)
+
+
+def _written(request: Request) -> str:
+    """The kind of what is written; empty for a deletion."""
+    return "" if request.op == "delete" else request.target.kind
 
 
 def _decide(d: draft.Draft, request: Request) -> Action:
@@ -148,6 +153,7 @@ def _delete(d: draft.Draft, key: resources.Key) -> None:
     grants.forget(d, old)
     if key.kind == "Host":
         _release_tables(d, key.name)
+        grants.forget_moves(d, key.name)
     d.put(key, None)
 
 
@@ -157,7 +163,7 @@ def _write(d: draft.Draft, op: Op, wish: resources.Resource) -> Action:
     if not _may(d, op, key, old, wish.metadata.revision):
         return "unchanged"
     new = grants.grant(d, wish)
-    if new is None or new == old:
+    if new is None or (new == old and key not in d.changed):
         return "unchanged"
     d.put(key, new)
     if isinstance(new, resources.Host) and old is not None and not new.spec.transit:

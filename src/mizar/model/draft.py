@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ EPOCH: Final = 1767225600  # 2026-01-01T00:00:00Z: generations count seconds fro
 class Draft:
     """Steps so far. ``problems`` are gathered; a draft with any is thrown away.
 
+    ``changed``: what its own request has changed already when it is decided.
     ``vacating``: hosts that aren't live lose their transit tables to those that are.
     """
 
@@ -40,7 +41,9 @@ class Draft:
         self.underlay = underlay
         self.problems: list[errors.Problem] = []
         self.spoiled: set[resources.Key] = set()
+        self.changed: set[resources.Key] = set()
         self._steps: list[resources.Change | states.Record] = []
+        self._reserved: list[tuple[resources.Key, list[str]]] = []
 
     def put(self, key: resources.Key, new: resources.Resource | None) -> None:
         """One resource becomes ``new`` (None: deleted)."""
@@ -54,6 +57,12 @@ class Draft:
         if record.old != value:
             self.state.put_record(record)
             self._steps.append(record)
+
+    def reserve(self, network: resources.Key, named: list[str]) -> None:
+        """Keeps addresses that requests name from being given to others by this draft."""
+        if self.state.get(network) is not None:
+            self.state.reserve(network, named)
+            self._reserved.append((network, named))
 
     def refuse(
         self,
@@ -74,6 +83,8 @@ class Draft:
                 self.state.put_record(states.Record(step.name, step.new, step.old))
             else:
                 self.state.put(step.key, step.new, step.old)
+        for network, named in self._reserved:
+            self.state.settle(network, named)
 
     def net(self) -> tuple[list[resources.Change], list[states.Record]]:
         """At most one change a key and one record a name."""
@@ -117,11 +128,15 @@ class Draft:
         self.write_record(name, str(number))
         return number
 
-    def next_generation(self, vni: int, address: str, previous: int) -> int:
-        """Higher than any earlier generation of the address in this VPC."""
-        freed = self.state.freed(vni, address)
-        latest = max(previous, freed.generation if freed else 0)
+    def next_generation(self, vni: int, placed: Iterable[str], previous: int) -> int:
+        """Higher than any earlier generation of these addresses in this VPC."""
+        found = (self.state.freed(vni, address) for address in placed)
+        latest = max([previous, *(freed.generation for freed in found if freed)])
         return max(int(self.now) - EPOCH, latest + 1)
+
+    def rest(self, vni: int, address: str, generation: int) -> None:
+        """An address that an endpoint had comes to rest."""
+        self.write_record(f"freed/{vni}/{address}", f"{self.now} {generation}")
 
     def reap(self, most: int | None = None) -> None:
         """Forgets up to ``most`` freed addresses (None: all) that have rested: they are free."""

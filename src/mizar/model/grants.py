@@ -8,6 +8,8 @@ on a resource alone are in `rules`.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import TypeVar, cast
 
 import msgspec
@@ -45,12 +47,19 @@ def _unchangeable(d: draft.Draft, old: resources.Resource, wish: resources.Resou
     for field, reason in registry.KINDS[key.kind].immutable.items():
         before, asked = getattr(old.spec, field), getattr(wish.spec, field)
         in_force = getattr(old.status, field, None)
-        if asked not in (before, in_force) and (asked or in_force is None):
+        if asked != before and not _names(asked, in_force):
             message, _, remedy = reason.rpartition("; ")
             shown = ", ".join(in_force or before) if isinstance(before, list) else before
             d.refuse(key, f"spec.{field}", f"{message} (it is {shown or 'unset'})", remedy)
             good = False
     return good
+
+
+def _names(asked: str | list[str], in_force: str | list[str] | None) -> bool:
+    """Whether what is asked for, nothing or some of it, is in force anyway."""
+    if isinstance(asked, list) and isinstance(in_force, list):
+        return {*asked} <= {*in_force}
+    return in_force is not None and asked in ("", in_force)
 
 
 def _updated(old: R, wish: R) -> R:
@@ -118,12 +127,12 @@ def _vpc(d: draft.Draft, old: resources.VPC | None, wish: resources.VPC) -> reso
 
 def _changed_vpc(d: draft.Draft, key: resources.Key, new: resources.VPC) -> resources.VPC | None:
     for network in d.state.networks_of(key):
-        cidr = cast(resources.Network, d.state.get(network)).spec.cidrs[0]
-        if not _within(cidr, new.spec.cidrs):
-            message = f"{network} ({cidr}) lies in none of these ranges"
-            remedy = "keep the range, or delete the network first"
-            d.refuse(key, "spec.cidrs", message, remedy, "in_use")
-            return None
+        for cidr in cast(resources.Network, d.state.get(network)).spec.cidrs:
+            if not _within(cidr, new.spec.cidrs):
+                message = f"{network} ({cidr}) lies in none of these ranges"
+                remedy = "keep the range, or delete the network first"
+                d.refuse(key, "spec.cidrs", message, remedy, "in_use")
+                return None
     holders = d.holders(key, new.status.routers, new.spec.routers)
     return cast(resources.VPC, draft.with_holders(new, holders))
 
@@ -160,27 +169,72 @@ def _network(
         return None
     if not _fits_into(d, key, wish, vpc):
         return None
-    first = addresses.text(addresses.span(wish.spec.cidrs[0]).first + 1)
     status = resources.NetworkStatus(
-        number=d.next_network_number(vpc.status.vni), gateways=wish.spec.gateways or [first]
+        number=d.next_network_number(vpc.status.vni),
+        gateways=[_gateway(cidr, wish.spec.gateways) for cidr in wish.spec.cidrs],
     )
     new = resources.Network(metadata=d.stamp(key, wish.metadata), spec=wish.spec, status=status)
     return cast(resources.Network, _with_first_holders(d, key, new))
 
 
+def _gateway(cidr: str, named: list[str]) -> str:
+    """The gateway of a CIDR: the one named for its family, or its first usable address."""
+    wanted = addresses.of_family(named, addresses.family(cidr))
+    return wanted or addresses.text(addresses.usable(cidr).first)
+
+
 def _fits_into(
     d: draft.Draft, key: resources.Key, wish: resources.Network, vpc: resources.VPC
 ) -> bool:
-    cidr, vpc_key = wish.spec.cidrs[0], resources.key_of(vpc)
-    if not _within(cidr, vpc.spec.cidrs):
-        ranges = ", ".join(vpc.spec.cidrs)
-        message = f"{cidr} is outside {vpc_key} ({ranges})"
-        d.refuse(key, "spec.cidrs[0]", message, "use a range inside, or add one to the VPC")
-    elif other := d.state.network_overlapping(vpc_key, addresses.span(cidr)):
-        taken = cast(resources.Network, d.state.get(other)).spec.cidrs[0]
-        message = f"{cidr} overlaps {other} ({taken})"
-        d.refuse(key, "spec.cidrs[0]", message, f"use another range of {vpc_key}", "conflict")
+    vpc_key = resources.key_of(vpc)
+    for index, cidr in enumerate(wish.spec.cidrs):
+        field = f"spec.cidrs[{index}]"
+        if not _within(cidr, vpc.spec.cidrs):
+            ranges = ", ".join(vpc.spec.cidrs)
+            message = f"{cidr} is outside {vpc_key} ({ranges})"
+            d.refuse(key, field, message, "use a range inside, or add one to the VPC")
+        elif other := d.state.network_overlapping(vpc_key, addresses.span(cidr)):
+            theirs = cast(resources.Network, d.state.get(other)).spec.cidrs
+            taken = addresses.of_family(theirs, addresses.family(cidr))
+            message = f"{cidr} overlaps {other} ({taken})"
+            d.refuse(key, field, message, f"use another range of {vpc_key}", "conflict")
     return key not in d.spoiled
+
+
+def make_way(d: draft.Draft, wishes: Iterable[resources.Resource | None]) -> None:
+    """Before endpoints are written: what some of them give up is free for the others.
+
+    What any of them names is not given to those that take what is free. So the order
+    of the wishes doesn't matter.
+    """
+    for wish in wishes:
+        if not isinstance(wish, resources.Endpoint) or resources.key_of(wish) in d.spoiled:
+            continue
+        old = d.state.get(resources.key_of(wish))
+        if isinstance(old, resources.Endpoint):
+            _give_up(d, old, wish.spec.secondaryAddresses)
+        network = resources.Key("Network", wish.metadata.tenant, wish.spec.network)
+        d.reserve(network, [*wish.spec.addresses, *wish.spec.secondaryAddresses])
+
+
+def _give_up(d: draft.Draft, old: resources.Endpoint, wanted: list[str]) -> None:
+    """Takes from the endpoint the secondary addresses that it isn't to have any more."""
+    kept = [address for address in old.spec.secondaryAddresses if address in wanted]
+    if kept == old.spec.secondaryAddresses:
+        return
+    key, vni = resources.key_of(old), _vni_of(d, old)
+    for address in {*old.spec.secondaryAddresses} - {*kept}:
+        d.rest(vni, address, old.status.generation)
+    spec = msgspec.structs.replace(old.spec, secondaryAddresses=kept)
+    status = msgspec.structs.replace(old.status, phase="Pending", message="")
+    d.put(key, msgspec.structs.replace(old, spec=spec, status=status))
+    d.changed.add(key)
+
+
+def _vni_of(d: draft.Draft, endpoint: resources.Endpoint) -> int:
+    tenant = endpoint.metadata.tenant
+    network = cast(resources.Network, d.state.network(tenant, endpoint.spec.network))
+    return cast(resources.VPC, d.state.vpc(tenant, network.spec.vpc)).status.vni
 
 
 def _endpoint(
@@ -193,34 +247,39 @@ def _endpoint(
         named = resources.Key("Network", key.tenant, wish.spec.network)
         _missing(d, key, "spec.network", named)
         return None
-    vni = cast(resources.VPC, d.state.vpc(key.tenant, network.spec.vpc)).status.vni
+    _check_secondary(d, key, old, wish.spec, network)
     if old is not None:
-        return _changed_endpoint(d, key, _updated(old, wish), vni, host)
-    address = _give_address(d, key, wish.spec, network)
-    if address is None or host is None:
+        return _changed_endpoint(d, old, _updated(old, wish), host)
+    vni = _vni_of(d, wish)
+    given = _give_addresses(d, key, wish.spec, network)
+    mac = given and _give_mac(d, key, vni, wish.spec.mac, given)
+    if host is None or not mac or not _interface_is_free(d, key, host, wish.spec):
         return None
+    if key in d.spoiled:
+        return None
+    placed = [*given, *wish.spec.secondaryAddresses]
     status = resources.EndpointStatus(
-        host=host,
-        addresses=[address],
-        mac=wish.spec.mac or addresses.derived_mac(vni, address),
-        generation=d.next_generation(vni, address, 0),
+        host=host, addresses=given, mac=mac, generation=d.next_generation(vni, placed, 0)
     )
-    if not _mac_is_free(d, key, vni, status) or not _interface_is_free(d, key, host, wish.spec):
-        return None
     return resources.Endpoint(metadata=d.stamp(key, wish.metadata), spec=wish.spec, status=status)
 
 
 def _changed_endpoint(
-    d: draft.Draft, key: resources.Key, new: resources.Endpoint, vni: int, host: str | None
+    d: draft.Draft, old: resources.Endpoint, new: resources.Endpoint, host: str | None
 ) -> resources.Endpoint | None:
-    if host is None or host == new.status.host:
-        return new if host else None
-    if not _interface_is_free(d, key, host, new.spec):
+    """``new`` where it is to be, with a generation above those of all that it gets."""
+    key, vni = resources.key_of(new), _vni_of(d, new)
+    if host is None or key in d.spoiled:
         return None
-    generation = d.next_generation(vni, new.status.addresses[0], new.status.generation)
-    status = msgspec.structs.replace(
-        new.status, host=host, generation=generation, phase="Pending", message=""
-    )
+    status, given = new.status, {*new.spec.secondaryAddresses} - {*old.spec.secondaryAddresses}
+    moved = host != old.status.host
+    if moved and not _interface_is_free(d, key, host, new.spec):
+        return None
+    if moved:
+        status = msgspec.structs.replace(status, host=host, movedFrom=old.status.host)
+    if moved or given:
+        generation = d.next_generation(vni, given, status.generation)
+        status = msgspec.structs.replace(status, generation=generation, phase="Pending", message="")
     return msgspec.structs.replace(new, status=status)
 
 
@@ -245,22 +304,34 @@ def _place(
     return host
 
 
-def _give_address(
+def _give_addresses(
     d: draft.Draft, key: resources.Key, spec: resources.EndpointSpec, network: resources.Network
+) -> list[str]:
+    """One address of each of the network's CIDRs, as named or the next free; empty: refused."""
+    for index, address in enumerate(spec.addresses):
+        _check_free(d, key, f"spec.addresses[{index}]", address, network)
+    if key in d.spoiled:
+        return []
+    named = (addresses.of_family(spec.addresses, addresses.family(c)) for c in network.spec.cidrs)
+    pairs = zip(network.spec.cidrs, named, strict=True)
+    given = [address or _any_address(d, key, network, cidr) for cidr, address in pairs]
+    return [address for address in given if address] if key not in d.spoiled else []
+
+
+def _any_address(
+    d: draft.Draft, key: resources.Key, network: resources.Network, cidr: str
 ) -> str | None:
     network_key = resources.key_of(network)
-    if spec.addresses:
-        return _fixed_address(d, key, spec.addresses[0], network)
-    address = d.state.next_address(network_key)
+    address = d.state.next_address(network_key, cidr)
     if address is None:
         d.reap()
-        address = d.state.next_address(network_key)
+        address = d.state.next_address(network_key, cidr)
     if address is None:
-        room = d.state.room(network_key)
+        room = d.state.room(network_key, cidr)
         rest_s = limits.ADDRESS_QUARANTINE_S
         resting = f", {room.resting} rest for {rest_s} s after deletion" if room.resting else ""
         message = (
-            f"{network_key} ({network.spec.cidrs[0]}) is full: "
+            f"{network_key} ({cidr}) is full: "
             f"{room.used} of {room.size} addresses are in use{resting}"
         )
         wait = f"wait {rest_s} s, " if room.resting else ""
@@ -269,39 +340,55 @@ def _give_address(
     return address
 
 
-def _fixed_address(
-    d: draft.Draft, key: resources.Key, address: str, network: resources.Network
-) -> str | None:
-    field, network_key = "spec.addresses[0]", resources.key_of(network)
-    for _, message, remedy in rules.usable(field, address, network.spec.cidrs[0]):
+def _check_secondary(
+    d: draft.Draft,
+    key: resources.Key,
+    old: resources.Endpoint | None,
+    spec: resources.EndpointSpec,
+    network: resources.Network,
+) -> None:
+    held = old.spec.secondaryAddresses if old else []
+    for index, address in enumerate(spec.secondaryAddresses):
+        if address not in held:
+            _check_free(d, key, f"spec.secondaryAddresses[{index}]", address, network)
+
+
+def _check_free(
+    d: draft.Draft, key: resources.Key, field: str, address: str, network: resources.Network
+) -> None:
+    """Refuses an address that isn't the network's, or that somebody has."""
+    network_key = resources.key_of(network)
+    for _, message, remedy in rules.usable(field, address, network.spec.cidrs):
         d.refuse(key, field, f"{message} ({network_key})", remedy)
-        return None
-    free = "use another one, or leave addresses out to be given one"
+        return
+    free = "use another one, or leave it out"
+    if field.startswith("spec.addresses"):
+        free = "use another one, or leave addresses out to be given one"
     if address in network.status.gateways:
         d.refuse(key, field, f"{address} is the gateway of {network_key}", free)
-        return None
-    if other := d.state.endpoint_at(network_key, address):
+    elif other := d.state.endpoint_at(network_key, address):
         message = f"{address} is in use by {resources.key_of(other)}"
         d.refuse(key, field, message, free, "conflict")
-        return None
-    return address
 
 
-def _mac_is_free(
-    d: draft.Draft, key: resources.Key, vni: int, status: resources.EndpointStatus
-) -> bool:
-    """Whether no other endpoint of the VPC has or may derive the MAC."""
-    mac = status.mac
+def _give_mac(
+    d: draft.Draft, key: resources.Key, vni: int, wanted: str, given: list[str]
+) -> str | None:
+    """The MAC as wished, or one derived that no other endpoint of the VPC has; None: refused."""
+    source = addresses.of_family(given, 4) or given[0]
+    if not wanted:
+        derived = (addresses.derived_mac(vni, source, attempt) for attempt in itertools.count())
+        return next(mac for mac in derived if d.state.holder_of_mac(vni, mac) is None)
     remedy = "use another one, or leave it out to have one derived"
-    if mac.startswith(addresses.DERIVED_FIRST_BYTE):
-        if mac != addresses.derived_mac(vni, status.addresses[0]):
-            first = addresses.DERIVED_FIRST_BYTE
-            d.refuse(key, "spec.mac", f"{mac}: {first}:... is for derived MACs", remedy)
-            return False
-    elif other := d.state.holder_of_mac(vni, mac):
-        d.refuse(key, "spec.mac", f"{mac} is in use by {other}", remedy, "conflict")
-        return False
-    return True
+    reserved = wanted.startswith(addresses.DERIVED_FIRST_BYTES)
+    if reserved and wanted != addresses.derived_mac(vni, source):
+        message = f"{wanted}: {wanted[:2]}:... is for derived MACs"
+        d.refuse(key, "spec.mac", message, remedy)
+        return None
+    if other := d.state.holder_of_mac(vni, wanted):
+        d.refuse(key, "spec.mac", f"{wanted} is in use by {other}", remedy, "conflict")
+        return None
+    return wanted
 
 
 def _interface_is_free(
@@ -322,12 +409,16 @@ def forget(d: draft.Draft, resource: resources.Resource) -> None:
         case resources.VPC():
             d.write_record(f"network/{resource.status.vni}", None)
         case resources.Endpoint():
-            tenant = resource.metadata.tenant
-            network = cast(resources.Network, d.state.network(tenant, resource.spec.network))
-            vpc = cast(resources.VPC, d.state.vpc(tenant, network.spec.vpc))
-            for address in resource.status.addresses:
-                value = f"{d.now} {resource.status.generation}"
-                d.write_record(f"freed/{vpc.status.vni}/{address}", value)
+            vni = _vni_of(d, resource)
+            for address in resources.addresses_of(resource):
+                d.rest(vni, address, resource.status.generation)
+
+
+def forget_moves(d: draft.Draft, host: str) -> None:
+    """Endpoints that moved away from a host that goes came from nowhere."""
+    for endpoint in [*d.state.endpoints_moved_from(host)]:
+        status = msgspec.structs.replace(endpoint.status, movedFrom="")
+        d.put(resources.key_of(endpoint), msgspec.structs.replace(endpoint, status=status))
 
 
 def users(state: states.State, key: resources.Key) -> list[resources.Key]:
@@ -340,7 +431,8 @@ def users(state: states.State, key: resources.Key) -> list[resources.Key]:
         case "VPC":
             return state.networks_of(key)
         case "Network":
-            return [resources.key_of(endpoint) for _, endpoint in state.endpoints_of(key)]
+            found = (resources.key_of(endpoint) for _, endpoint in state.endpoints_of(key))
+            return [*dict.fromkeys(found)]
     return []
 
 

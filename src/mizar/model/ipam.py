@@ -1,14 +1,16 @@
 """Which addresses of one prefix are taken, and the next free one: constant cost at any size.
 
-A bitmap in words with one bit per full word on top, next-fit from a cursor. It
-knows nothing of endpoints or time; `state` says what is taken.
+A bitmap in words with one bit per full word on top, next-fit from a cursor. Of a
+large prefix it has the first `limits.POOL_ADDRESSES`: the others are nobody's
+until somebody names one. It knows nothing of endpoints or time; `state` says what
+is taken.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from mizar.model import addresses
+from mizar.model import addresses, limits
 
 WORD: Final = 1024  # addresses a word
 _FULL: Final = (1 << WORD) - 1
@@ -20,7 +22,9 @@ class Pool:
     __slots__ = ("_all_words", "_full", "_span", "_words", "cursor")
 
     def __init__(self, span: addresses.Span) -> None:
-        self._span = span
+        self._span = span = addresses.Span(
+            span.first, min(span.last, span.first + limits.POOL_ADDRESSES - 1)
+        )
         self._all_words = (1 << -(-span.size // WORD)) - 1
         self._full = 0
         self._words: dict[int, int] = {}
@@ -29,7 +33,9 @@ class Pool:
             self._words[0] = _FULL ^ ((1 << span.size) - 1)
 
     def set(self, address: int, taken: bool) -> None:
-        """Says whether an address is taken; saying it twice is fine."""
+        """Says whether an address is taken; saying it twice is fine, of one not in it as well."""
+        if not self._span.first <= address <= self._span.last:
+            return
         index, bit = divmod(address - self._span.first, WORD)
         word = self._words.get(index, 0)
         word = word | 1 << bit if taken else word & ~(1 << bit)

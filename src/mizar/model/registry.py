@@ -153,6 +153,7 @@ _ENDPOINT = Kind(
         Column("MAC", lambda r: r.status.mac or "-"),
         Column("NETNS", lambda r: r.spec.netns or "-"),
         Column("INTERFACE", lambda r: r.spec.interface),
+        Column("SECONDARY", lambda r: _joined(r.spec.secondaryAddresses)),
         Column("GENERATION", lambda r: str(r.status.generation)),
         MESSAGE,
     ),

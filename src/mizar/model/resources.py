@@ -1,7 +1,8 @@
 """Kinds of resources: spec (the user's), status (the system's), metadata.
 
 Addresses and prefixes are text here, in canonical form (``10.0.0.5``,
-``10.0.0.0/24``); lists hold at most one per IP family. Every struct is frozen
+``10.0.0.0/24``, ``fd00::5``); a network's and an endpoint's lists hold at most one
+per IP family, `EndpointSpec.secondaryAddresses` apart. Every struct is frozen
 and refuses unknown fields. What may be changed later is in `registry`.
 """
 
@@ -77,7 +78,10 @@ class VPCStatus(Struct, frozen=True, kw_only=True):
 
 
 class NetworkSpec(Struct, frozen=True, kw_only=True):
-    """A subnet of ``vpc``. ``gateways``: one per CIDR; by default the first usable address."""
+    """A subnet of ``vpc``. ``cidrs``: an IPv4 range, an IPv6 range, or one of each.
+
+    ``gateways``: at most one per CIDR; by default the first usable address of it.
+    """
 
     vpc: str
     cidrs: list[str]
@@ -86,7 +90,10 @@ class NetworkSpec(Struct, frozen=True, kw_only=True):
 
 
 class NetworkStatus(Struct, frozen=True, kw_only=True):
-    """``number``: unique in the VPC (1...). ``gateways``: as in force. ``switches``: host names."""
+    """``number``: unique in the VPC (1...). ``switches``: host names.
+
+    ``gateways``: as in force, one per CIDR in their order.
+    """
 
     phase: Phase = "Pending"
     message: str = ""
@@ -99,21 +106,29 @@ class EndpointSpec(Struct, frozen=True, kw_only=True):
     """An interface of a workload.
 
     ``host``: where it is; empty: chosen by the placement. ``addresses``: fixed
-    ones; empty: allocated. ``mac``: fixed one; empty: derived. ``netns``: the
-    named network namespace to plumb into (created when absent); empty: one of its
-    own, ``PREFIX-TENANT.NAME`` with the agent's ``--namespace-prefix``.
+    ones, at most one per CIDR of the network; the others are allocated. ``mac``:
+    fixed one; empty: derived. ``netns``: the named network namespace to plumb into
+    (created when absent); empty: one of its own, ``PREFIX-TENANT.NAME`` with the
+    agent's ``--namespace-prefix``. ``secondaryAddresses``: further addresses of the
+    network that are the endpoint's: it is reached at them and may send from them,
+    but they aren't configured on its interface.
     """
 
     network: str
     host: str = ""
     addresses: list[str] = []
+    secondaryAddresses: list[str] = []  # noqa: N815 - as users know it from clouds
     mac: str = ""
     netns: str = ""
     interface: str = "eth0"
 
 
 class EndpointStatus(Struct, frozen=True, kw_only=True):
-    """As in force. ``generation`` rises with every placement of the address."""
+    """As in force. ``addresses``: one per CIDR of the network, in their order.
+
+    ``generation`` rises with every placement of an address. ``movedFrom``: the host that
+    it left lately and that still sends on what arrives for it; empty: none.
+    """
 
     phase: Phase = "Pending"
     message: str = ""
@@ -121,6 +136,7 @@ class EndpointStatus(Struct, frozen=True, kw_only=True):
     addresses: list[str] = []
     mac: str = ""
     generation: int = 0
+    movedFrom: str = ""  # noqa: N815
 
 
 class Host(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Host"):
@@ -175,6 +191,11 @@ class Key(msgspec.Struct, frozen=True, order=True):
 
 def key_of(resource: Resource) -> Key:
     return Key(type(resource).__name__, resource.metadata.tenant, resource.metadata.name)
+
+
+def addresses_of(endpoint: Endpoint) -> list[str]:
+    """Every address that is the endpoint's: configured ones, then secondary ones."""
+    return [*endpoint.status.addresses, *endpoint.spec.secondaryAddresses]
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -41,20 +41,32 @@ class Freed(NamedTuple):
 
 
 class _Members:
-    """A network's endpoints by address, and which of its addresses are taken."""
+    """A network's endpoints by address, and which addresses of each CIDR are taken.
 
-    __slots__ = ("by_address", "pool", "span", "vni", "vpc")
+    ``kept``: those that no endpoint is given, the gateways among them.
+    """
 
-    def __init__(self, vpc: resources.Key, vni: int, span: addresses.Span) -> None:
+    __slots__ = ("by_address", "kept", "pools", "vni", "vpc")
+
+    def __init__(self, vpc: resources.Key, vni: int, network: resources.Network) -> None:
         self.vpc = vpc
         self.vni = vni
-        self.span = span
-        self.pool = ipam.Pool(span)
+        self.pools = {cidr: ipam.Pool(addresses.span(cidr)) for cidr in network.spec.cidrs}
+        self.kept = {addresses.number(gateway) for gateway in network.status.gateways}
+        for span, usable in ((addresses.span(c), addresses.usable(c)) for c in self.pools):
+            self.kept |= {*span} - {*usable}
         self.by_address: dict[str, resources.Endpoint] = {}
+
+    def pool_of(self, address: str) -> ipam.Pool | None:
+        """The pool of the address's CIDR."""
+        for cidr, pool in self.pools.items():
+            if addresses.inside(address, cidr):
+                return pool
+        return None
 
 
 class Room(NamedTuple):
-    """How full a network is, in addresses that endpoints may have."""
+    """How full a CIDR of a network is, in addresses that endpoints are given."""
 
     used: int
     resting: int
@@ -76,6 +88,7 @@ class State:
         self._ranges: dict[resources.Key, list[tuple[addresses.Span, resources.Key]]] = {}
         self._members: dict[resources.Key, _Members] = {}
         self._on_host: dict[str, dict[str, resources.Endpoint]] = {}
+        self._moved_from: dict[str, dict[str, resources.Endpoint]] = {}
         self._macs: dict[tuple[int, str], resources.Key] = {}
         self._interfaces: dict[tuple[str, str, str], resources.Key] = {}
         self._held: dict[str, dict[resources.Key, None]] = {}
@@ -169,6 +182,10 @@ class State:
         """The endpoints placed on a host."""
         return self._on_host.get(host, {}).values()
 
+    def endpoints_moved_from(self, host: str) -> Collection[resources.Endpoint]:
+        """The endpoints whose ``movedFrom`` is the host."""
+        return self._moved_from.get(host, {}).values()
+
     def endpoints_of(self, network: resources.Key) -> Iterable[tuple[str, resources.Endpoint]]:
         """(address, endpoint) for every address in use in a network."""
         return self._members[network].by_address.items()
@@ -178,8 +195,8 @@ class State:
         return self._members[network].by_address.get(address)
 
     def networks_of(self, vpc: resources.Key) -> builtins.list[resources.Key]:
-        """Keys of the VPC's networks, by address."""
-        return [key for _, key in self._ranges[vpc]]
+        """Keys of the VPC's networks, by their lowest address."""
+        return [*dict.fromkeys(key for _, key in self._ranges[vpc])]
 
     def network_overlapping(self, vpc: resources.Key, span: addresses.Span) -> resources.Key | None:
         """A network of the VPC that shares an address with ``span``, or None."""
@@ -203,7 +220,7 @@ class State:
         return self._vnis.get(vni)
 
     def holder_of_mac(self, vni: int, mac: str) -> resources.Key | None:
-        """The endpoint with a fixed MAC in a VPC, or None (derived ones can't clash)."""
+        """The endpoint with a MAC in a VPC, or None (those derived from IPv4 can't clash)."""
         return self._macs.get((vni, mac))
 
     def holder_of_interface(self, host: str, netns: str, interface: str) -> resources.Key | None:
@@ -224,21 +241,35 @@ class State:
         """The number given last by a counter; 0: none yet."""
         return self._counters.get(name, 0)
 
-    def next_address(self, network: resources.Key) -> str | None:
-        """The address that an endpoint of the network would be given; None: all are taken."""
-        address = self._members[network].pool.next()
+    def next_address(self, network: resources.Key, cidr: str) -> str | None:
+        """The address that an endpoint would be given of a network's CIDR; None: none is left."""
+        address = self._members[network].pools[cidr].next()
         return None if address is None else addresses.text(address)
 
-    def room(self, network: resources.Key) -> Room:
-        """How full a network is."""
+    def room(self, network: resources.Key, cidr: str) -> Room:
+        """How full a CIDR of a network is."""
         members = self._members[network]
         resting = sum(
-            vni == members.vni
-            and members.span.first <= addresses.number(at) <= members.span.last
-            and at not in members.by_address
+            vni == members.vni and addresses.inside(at, cidr) and at not in members.by_address
             for vni, at in self._freed
         )
-        return Room(len(members.by_address), resting, members.span.size - 3)
+        used = sum(addresses.inside(at, cidr) for at in members.by_address)
+        pool = min(addresses.span(cidr).size, limits.POOL_ADDRESSES)
+        kept = sum(addresses.inside(addresses.text(at), cidr) for at in members.kept)
+        return Room(used, resting, pool - kept)
+
+    def reserve(self, network: resources.Key, named: Iterable[str]) -> None:
+        """Keeps addresses from being given out, until `settle`."""
+        members = self._members[network]
+        for address in named:
+            if pool := members.pool_of(address):
+                pool.set(addresses.number(address), True)
+
+    def settle(self, network: resources.Key, named: Iterable[str]) -> None:
+        """Says of addresses whether they are taken, ending `reserve`; a network may be gone."""
+        if members := self._members.get(network):
+            for address in named:
+                self._settle_address(members, address)
 
     def freed(self, vni: int, address: str) -> Freed | None:
         """When an address was freed, while the state remembers; None: it doesn't."""
@@ -317,7 +348,8 @@ class State:
                 self._mark_holders(key, old, False)
             case resources.Network():
                 members = self._members.pop(key)
-                self._ranges[members.vpc].remove((members.span, key))
+                for cidr in members.pools:
+                    self._ranges[members.vpc].remove((addresses.span(cidr), key))
                 self._mark_holders(key, old, False)
             case resources.Endpoint():
                 self._mark_endpoint(key, old, False)
@@ -334,15 +366,12 @@ class State:
 
     def _add_network(self, key: resources.Key, network: resources.Network) -> None:
         vpc = resources.Key("VPC", key.tenant, network.spec.vpc)
-        span = addresses.span(network.spec.cidrs[0])
         vni = cast(resources.VPC, self.get(vpc)).status.vni
-        members = self._members[key] = _Members(vpc, vni, span)
-        bisect.insort(self._ranges[vpc], (span, key))
-        gateways = [addresses.number(gateway) for gateway in network.status.gateways]
-        resting = [addresses.number(at) for number, at in self._freed if number == vni]
-        for address in [span.first, span.last, *gateways, *resting]:
-            if span.first <= address <= span.last:
-                members.pool.set(address, True)
+        members = self._members[key] = _Members(vpc, vni, network)
+        for cidr in members.pools:
+            bisect.insort(self._ranges[vpc], (addresses.span(cidr), key))
+        self.settle(key, map(addresses.text, members.kept))
+        self.settle(key, [at for number, at in self._freed if number == vni])
 
     def _mark_holders(
         self, key: resources.Key, table: resources.VPC | resources.Network, present: bool
@@ -358,18 +387,26 @@ class State:
     ) -> None:
         members = self._members[resources.Key("Network", key.tenant, endpoint.spec.network)]
         mine = endpoint if present else None
-        for address in endpoint.status.addresses:
+        for address in resources.addresses_of(endpoint):
             _assign(members.by_address, address, mine)
             self._settle_address(members, address)
-        if present and not endpoint.spec.addresses:
-            members.pool.pass_over(addresses.number(endpoint.status.addresses[-1]))
+        for address in endpoint.status.addresses:
+            pool = members.pool_of(address)
+            if pool and present and address not in endpoint.spec.addresses:
+                pool.pass_over(addresses.number(address))
         _assign(self._on_host.setdefault(endpoint.status.host, {}), endpoint.metadata.uid, mine)
+        self._mark_moved(endpoint, present)
         self.spread.add(endpoint.status.host, 1 if present else -1)
-        if not endpoint.status.mac.startswith(addresses.DERIVED_FIRST_BYTE):
+        if not endpoint.status.mac.startswith(addresses.DERIVED_FIRST_BYTES[0]):
             _assign(self._macs, (members.vni, endpoint.status.mac), key if present else None)
         if endpoint.spec.netns:
             place = (endpoint.status.host, endpoint.spec.netns, endpoint.spec.interface)
             _assign(self._interfaces, place, key if present else None)
+
+    def _mark_moved(self, endpoint: resources.Endpoint, present: bool) -> None:
+        if left := endpoint.status.movedFrom:
+            moved = self._moved_from.setdefault(left, {})
+            _assign(moved, endpoint.metadata.uid, endpoint if present else None)
 
     def _change_endpoint(
         self, key: resources.Key, old: resources.Endpoint, new: resources.Endpoint
@@ -379,9 +416,16 @@ class State:
             self._mark_endpoint(key, new, True)
             return
         members = self._members[resources.Key("Network", key.tenant, new.spec.network)]
-        for address in new.status.addresses:
+        kept = resources.addresses_of(new)
+        for address in kept:
             members.by_address[address] = new
+        for address in {*resources.addresses_of(old)} - {*kept}:
+            del members.by_address[address]
+        for address in {*old.spec.secondaryAddresses} ^ {*new.spec.secondaryAddresses}:
+            self._settle_address(members, address)
         self._on_host[new.status.host][new.metadata.uid] = new
+        self._mark_moved(old, False)
+        self._mark_moved(new, True)
 
     def _put_freed(self, vni: int, address: str, value: str | None) -> None:
         if value is None:
@@ -398,8 +442,11 @@ class State:
         return self.network_overlapping(vpc, addresses.Span(address, address))
 
     def _settle_address(self, members: _Members, address: str) -> None:
-        taken = address in members.by_address or (members.vni, address) in self._freed
-        members.pool.set(addresses.number(address), taken)
+        number = addresses.number(address)
+        resting = (members.vni, address) in self._freed
+        if pool := members.pool_of(address):
+            taken = resting or address in members.by_address or number in members.kept
+            pool.set(number, taken)
 
 
 def holders_of(table: resources.VPC | resources.Network) -> tuple[list[str], int]:
