@@ -64,12 +64,34 @@ def test_packets_end_where_the_resources_say(steps):
     run(steps, reachability)
 
 
+@settings(max_examples=150, deadline=None)
+@given(wishes.steps)
+def test_a_host_sends_on_exactly_what_has_moved_from_it_and_where_it_is(steps):
+    run(steps, moves)
+
+
+def moves(fleet):
+    walk = Walk(fleet.tables)
+    expected = {
+        (fleet.state.host(endpoint.status.movedFrom).spec.address, endpoint.metadata.uid, address)
+        for endpoint in fleet.state.list("Endpoint")
+        if endpoint.status.movedFrom
+        for address in resources.addresses_of(endpoint)
+    }
+    found = set()
+    for host, tables in walk.hosts.items():
+        for entry in tables[entries.MovedEntry]:
+            assert walk.local(host, entry.vni, entry.address) is None
+            found.add((host, walk.local(entry.host, entry.vni, entry.address), entry.address))
+    assert found == expected
+
+
 def reachability(fleet):
     walk = Walk(fleet.tables)
     endpoints = fleet.state.list("Endpoint")
-    targets = {address for endpoint in endpoints for address in endpoint.status.addresses}
+    targets = {address for endpoint in endpoints for address in resources.addresses_of(endpoint)}
     for source in endpoints:
-        for address in {*targets, "10.0.1.6", "172.16.0.1"}:
+        for address in {*targets, "10.0.1.6", "172.16.0.1", "fd00::6", "fd01::1"}:
             assert walk.ends(source, address) == {expected(fleet, source, address)}
 
 
@@ -79,7 +101,7 @@ def expected(fleet, source, address):
     network = fleet.state.network(tenant, source.spec.network)
     for other in fleet.state.list("Endpoint", tenant):
         theirs = fleet.state.network(tenant, other.spec.network)
-        if address in other.status.addresses and theirs.spec.vpc == network.spec.vpc:
+        if address in resources.addresses_of(other) and theirs.spec.vpc == network.spec.vpc:
             near = other.status.host == source.status.host
             routed = theirs == network or fleet.state.vpc(tenant, theirs.spec.vpc).status.routers
             if near or (theirs.status.switches and routed):
@@ -129,7 +151,7 @@ class Walk:
 
     def local(self, host, vni, address):
         for entry in self.hosts[host][entries.EndpointEntry]:
-            if entry.vni == vni and address in entry.addresses:
+            if entry.vni == vni and address in entry.addresses + entry.secondary:
                 return entry.uid
         return None
 

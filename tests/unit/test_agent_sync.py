@@ -127,6 +127,34 @@ def test_a_deleted_endpoint_is_cut_off_before_its_interface_goes(world):
     assert world.endpoints.swept == {"e3"}
 
 
+def moved(number):
+    return entries.MovedEntry(7, f"10.0.0.{number}", "192.0.2.2", 1, 2)
+
+
+def test_where_an_endpoint_moved_to_is_known_before_its_rows_go(world):
+    world.sync.replace([endpoint(2)])
+    world.diary.clear()
+    world.sync.apply([moved(2)], [entries.key_of(endpoint(2))])
+    assert world.diary[:3] == [("put", "moved"), ("delete", "ports"), ("delete", "local")]
+    assert list(world.rows("moved")) == [(7, tables.address_bytes("10.0.0.2"))]
+
+
+def test_an_endpoint_that_comes_back_is_here_before_it_is_nowhere_else(world):
+    world.sync.replace([moved(2)])
+    world.diary.clear()
+    world.sync.apply([endpoint(2)], [entries.key_of(moved(2))])
+    assert world.diary == [("plumb", "e2"), ("put", "local"), ("put", "ports"), ("delete", "moved")]
+
+
+def test_a_secondary_address_comes_and_goes_without_touching_the_rest(world):
+    world.sync.replace([endpoint(2)])
+    world.diary.clear()
+    world.sync.apply([endpoint(2, secondary=["10.0.0.9"])], [])
+    assert world.diary == [("plumb", "e2"), ("put", "local")]
+    world.sync.apply([endpoint(2)], [])
+    assert list(world.rows("local")) == [(7, tables.address_bytes("10.0.0.2"))]
+
+
 def test_a_deletion_comes_before_the_additions_of_the_same_change(world):
     world.sync.replace([endpoint(2)])
     world.diary.clear()

@@ -1,5 +1,6 @@
 """Entries become rows, byte for byte as bpf/model.h lays them out."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,12 +56,30 @@ def test_a_router_names_the_switches_and_the_sentinel_has_none():
 def test_an_endpoints_port_comes_after_its_addresses():
     rows = tables.endpoint_rows(ENDPOINT, 17, tables.INTERFACE_VETH)
     mac = bytes.fromhex("020000000005")
-    subnet = MAPPED + bytes([10, 0, 0, 0])
-    mask = bytes([255] * 15) + b"\0"
+    ipv4 = MAPPED + bytes([10, 0, 0, 0]), bytes([255] * 15) + b"\0"
+    ipv4 += tuple(MAPPED + bytes([10, 0, 0, number]) for number in (1, 5))
+    lacking = bytes(16), bytes([255] * 16), bytes(16), bytes(16)
     assert rows == [
         ("local", (7, tables.address_bytes("10.0.0.5")), (17, 3, 9, mac, 0)),
-        ("ports", 17, (7, 3, 9, mac, 0, subnet, mask)),
+        ("ports", 17, (7, 3, 9, mac, 0, *ipv4, *lacking)),
     ]
+
+
+def test_a_port_knows_each_family_and_every_address_has_a_row():
+    both = msgspec.structs.replace(
+        ENDPOINT,
+        addresses=["fd00::5", "10.0.0.5"],
+        prefixes=["fd00::/64", "10.0.0.0/24"],
+        gateways=["fd00::1", "10.0.0.1"],
+        secondary=["10.0.0.9", "fd00::9"],
+    )
+    *local, port = tables.endpoint_rows(both, 17, tables.INTERFACE_VETH)
+    texts = ("fd00::5", "10.0.0.5", "10.0.0.9", "fd00::9")
+    assert [row.key for row in local] == [(7, tables.address_bytes(text)) for text in texts]
+    assert len({row.value for row in local}) == 1
+    prefix = b"\xfd" + bytes(15), bytes([255] * 8 + [0] * 8)
+    assert port.value[9:] == (*prefix, *map(tables.address_bytes, ("fd00::1", "fd00::5")))
+    assert port.value[5:9] == tables.endpoint_rows(ENDPOINT, 17, 0)[-1].value[5:9]
 
 
 def test_constants_agree_with_the_object():
@@ -80,11 +99,12 @@ def test_every_row_fits_its_maps_codecs():
         entries.RouterNetworkEntry(7, "10.0.0.0/24", 1, ["192.0.2.1"]),
         entries.SwitchNetworkEntry(7, "10.0.0.0/24", 1),
         entries.SwitchEndpointEntry(7, "10.0.0.5", "192.0.2.1", 3, 9),
+        entries.MovedEntry(7, "10.0.0.6", "192.0.2.1", 3, 9),
     ):
         rows += tables.rows(entry)
     assert {row.map for row in rows} == {
         "underlay_prefixes", "routes", "router_networks", "switch_networks", "switch_endpoints",
-        "local", "ports",
+        "local", "ports", "moved",
     }  # fmt: skip
     for row in rows:
         assert spec[row.map].key.unpack(spec[row.map].key.encode(row.key)) == row.key

@@ -61,7 +61,44 @@ def test_moved_endpoint_costs_both_hosts_and_its_switches(fleet):
     fleet.join(6, transit=False)
     fleet.request(*applying(endpoint("new", "front", host="h5")))
     fleet.request(*applying(endpoint("new", "front", host="h6")))
-    assert fleet.writes() == added((["h5"], 1), (["h6"], 3), (held(fleet, "front"), 1))
+    assert fleet.writes() == added((["h5"], 2), (["h6"], 3), (held(fleet, "front"), 1))
+    fleet.end_moves()
+    assert fleet.writes() == {"h5": 1}
+
+
+def test_each_family_and_each_secondary_address_costs_the_same_again(fleet):
+    fleet.request(
+        *applying(
+            vpc("prod", "10.0.0.0/8", "fd00::/48"), network("both", "prod", "10.2.0.0/16 fd00::/64")
+        )
+    )
+    assert fleet.writes() == added((held(fleet, "both"), 2), (routers(fleet), 2))
+    fleet.join(6, transit=False)
+    switches = held(fleet, "both")
+    fleet.request(*applying(endpoint("new", "both", host="h6")))
+    assert fleet.writes() == added((["h6"], 4), (switches, 2))
+    fleet.request(*applying(endpoint("new", "both", host="h6", also="10.2.0.9 fd00::9")))
+    assert fleet.writes() == added((["h6"], 1), (switches, 4)), "the generation is another"
+    fleet.request(*applying(endpoint("new", "both", host="h6", also="fd00::9")))
+    assert fleet.writes() == added((["h6"], 1), (switches, 1))
+    fleet.request(*applying(endpoint("new", "both", host="h5", also="fd00::9")))
+    assert fleet.writes() == added((["h6"], 4 + 3), (["h5"], 4 - 1), (switches, 3))
+
+
+def test_an_old_host_sends_on_until_the_move_is_over_and_only_the_last_one(fleet):
+    fleet.request(*applying(endpoint("new", "front", host="h1", address="10.1.9.9")))
+    for place in ("h2", "h3"):
+        fleet.request(*applying(endpoint("new", "front", host=place)))
+    moved = {name: [e for k, e in t.items() if k[0] == "moved"] for name, t in fleet.tables.items()}
+    generation = fleet.state.get(key("Endpoint", "new")).status.generation
+    entry = entries.MovedEntry(1, "10.1.9.9", "192.0.2.3", 0, generation)
+    assert {name: found for name, found in moved.items() if found} == {"h2": [entry]}
+    assert "h2" not in fleet.planner.needs(key("Endpoint", "new")) - {*held(fleet, "front")}
+    fleet.request(*applying(endpoint("new", "front", host="h2")))
+    moved = [name for name, table in fleet.tables.items() for k in table if k[0] == "moved"]
+    assert moved == ["h3"]
+    fleet.end_moves()
+    assert not any(k[0] == "moved" for table in fleet.tables.values() for k in table)
 
 
 def test_routes_of_a_vpc_stay_while_another_network_has_members(fleet):

@@ -1,7 +1,8 @@
 """Desired entries and the kernel's maps: the difference is written, nothing else.
 
-Order of a change: rows of deleted endpoints go first; tables and routes come
-before the endpoints that use them; an endpoint's rows come after its program
+Order of a change: rows that say where an endpoint has moved to come first, so that
+what still arrives for it is sent on; then rows of deleted endpoints go; tables and
+routes come before the endpoints that use them; an endpoint's rows come after its program
 is attached; what isn't wanted any more goes last. Blocking; runs in the
 agent's worker thread. One entry that fails is noted and retried, and holds
 back no other.
@@ -17,7 +18,7 @@ from mizar.agent import mirror, plumbing
 from mizar.datapath import tables
 from mizar.plan import entries, stream
 
-RETRY_FIRST_S = 0.2
+RETRY_FIRST_S = 0.02
 RETRY_MAX_S = 10.0
 
 Desired = dict[entries.EntryKey, entries.Entry]
@@ -104,11 +105,13 @@ class Sync:
         before = {k: self._desired[k] for k in (*wanted, *unwanted) if k in self._desired}
         stale = {key: self._claims(entry) for key, entry in before.items()}
         gone = [entry for key, entry in _endpoints(before) if key in unwanted]
+        moved = {k: e for k, e in wanted.items() if isinstance(e, entries.MovedEntry)}
+        errors = self._put(moved)
         self._rows.delete(set().union(*(stale[entries.key_of(entry)] for entry in gone)))
         self._forget(unwanted)
         self._desired.update(wanted)
 
-        errors = self._write(wanted)
+        errors |= self._write({k: e for k, e in wanted.items() if k not in moved})
         errors |= self._plumb(wanted)
         errors |= self._write_endpoints({k: e for k, e in wanted.items() if k not in errors})
         self._note(wanted, errors)
@@ -172,7 +175,7 @@ class Sync:
 
     def _recall(self, key: entries.EntryKey, entry: entries.EndpointEntry) -> None:
         """A running endpoint's interface, from its row: so a failure doesn't orphan it."""
-        for address in entry.addresses:
+        for address in (*entry.addresses, *entry.secondary):
             row = self._rows.get(("local", (entry.vni, tables.address_bytes(address))))
             if row is not None and key not in self._ifindex:
                 self._ifindex[key] = row[0]

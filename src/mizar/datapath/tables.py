@@ -24,6 +24,7 @@ HOLDERS_MAX = 8
 VNI_BITS = 32
 
 MAPS = (
+    "moved",
     "underlay_prefixes",
     "switch_networks",
     "switch_endpoints",
@@ -98,15 +99,16 @@ def holders(sets: Iterable[Value]) -> frozenset[bytes]:
     return frozenset(packed[16 * i :][:16] for packed, count in distinct for i in range(count))
 
 
-def _family(entry: entries.EndpointEntry, version: int) -> tuple[bytes, bytes, bytes, bytes]:
-    """On-link prefix, its mask, the gateway and the endpoint's own address, of one IP family."""
-    (prefix, gateway, address) = (
-        next((text for text in texts if ipaddress.ip_interface(text).version == version), None)
-        for texts in (entry.prefixes, entry.gateways, entry.addresses)
-    )
+def _family(entry: entries.EndpointEntry, family: int) -> tuple[bytes, bytes, bytes, bytes]:
+    """Subnet, mask, gateway and the endpoint's own address, of one IP family.
+
+    Where the network lacks it: a mask of all ones, the rest zero.
+    """
+    prefix = addresses.of_family(entry.prefixes, family)
     bits, subnet = prefix_bytes(prefix) if prefix else (128, bytes(16))
-    own, router = (address_bytes(text) if text else bytes(16) for text in (address, gateway))
-    return subnet, _mask(bits), router, own
+    named = (addresses.of_family(texts, family) for texts in (entry.gateways, entry.addresses))
+    gateway, own = (address_bytes(text) if text else bytes(16) for text in named)
+    return subnet, _mask(bits), gateway, own
 
 
 def rows(entry: entries.Entry) -> list[Row]:
@@ -129,6 +131,9 @@ def rows(entry: entries.Entry) -> list[Row]:
         case entries.SwitchEndpointEntry():
             place = (address_bytes(entry.host), entry.generation, entry.identity)
             return [Row("switch_endpoints", (entry.vni, address_bytes(entry.address)), place)]
+        case entries.MovedEntry():
+            place = (address_bytes(entry.host), entry.generation, entry.identity)
+            return [Row("moved", (entry.vni, address_bytes(entry.address)), place)]
         case entries.EndpointEntry():
             return []
 
@@ -136,10 +141,13 @@ def rows(entry: entries.Entry) -> list[Row]:
 def endpoint_rows(entry: entries.EndpointEntry, ifindex: int, kind: int) -> list[Row]:
     """Rows of an endpoint behind interface ``ifindex`` of ``kind`` (``INTERFACE_*``).
 
-    Its ``local`` rows come first and ``ports`` last: a port that sends has its answers' way open.
+    Its ``local`` rows come first, of secondary addresses as of any other, and ``ports``
+    last: a port that sends has its answers' way open.
     """
     mac = mac_bytes(entry.mac)
     here = (ifindex, entry.identity, entry.generation, mac, kind)
-    port = (entry.vni, entry.identity, entry.generation, mac, 0, *_family(entry, 4), *_family(entry, 6))
-    local = [Row("local", (entry.vni, address_bytes(a)), here) for a in entry.addresses]
+    families = (*_family(entry, 4), *_family(entry, 6))
+    port = (entry.vni, entry.identity, entry.generation, mac, 0, *families)
+    held = [*entry.addresses, *entry.secondary]
+    local = [Row("local", (entry.vni, address_bytes(address)), here) for address in held]
     return [*local, Row("ports", ifindex, port)]

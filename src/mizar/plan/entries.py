@@ -8,11 +8,14 @@ a mapping from entry key to entry, with no two entries of one key.
 |------------------|--------------------------------------|---------------|
 | host             | every host                           | (host,)       |
 | endpoints        | the endpoint's host                  | (uid,)        |
+| moved            | the host that an endpoint left lately| (vni, address)|
 | routes           | hosts with members                   | (vni, prefix) |
 | switch_networks  | the network's switches               | (vni, prefix) |
 | switch_endpoints | the network's switches               | (vni, address)|
 | router_networks  | the VPC's routers                    | (vni, prefix) |
 
+Networks have a prefix per IP family, endpoints an address per prefix and any
+secondary ones: an entry each, so that a change costs the same constants per family.
 The VPC itself is prefix ``::/0`` in routes (to its routers) and in
 router_networks (with no holders: 'this host is a router of the VPC').
 """
@@ -37,8 +40,10 @@ class HostEntry(msgspec.Struct, frozen=True, tag_field="table", tag="host"):
 class EndpointEntry(msgspec.Struct, frozen=True, tag_field="table", tag="endpoints"):
     """An endpoint that the host plumbs: veth, addresses, default route, programs.
 
-    ``prefixes`` are the network's on-link prefixes and ``gateways`` its
-    gateways, one per family; ``netns`` empty: `own_netns` with the agent's prefix.
+    ``prefixes`` are the network's on-link prefixes, ``gateways`` its gateways and
+    ``addresses`` what the interface is given, one per family. ``secondary``: further
+    addresses that are the endpoint's, but not configured on the interface. ``netns``
+    empty: `own_netns` with the agent's prefix.
     """
 
     uid: str
@@ -51,6 +56,22 @@ class EndpointEntry(msgspec.Struct, frozen=True, tag_field="table", tag="endpoin
     mac: str
     netns: str
     interface: str
+    identity: int
+    generation: int
+    secondary: list[str] = []
+
+
+class MovedEntry(msgspec.Struct, frozen=True, tag_field="table", tag="moved"):
+    """``address`` was on this host until lately, and is at underlay address ``host`` now.
+
+    The host sends on what still arrives for it. Temporary: peers learn the new place
+    within a second, and the server takes the entry away some seconds after the endpoint
+    is Ready there. It must be in force before the endpoint's own rows go.
+    """
+
+    vni: int
+    address: str
+    host: str
     identity: int
     generation: int
 
@@ -95,6 +116,7 @@ class RouterNetworkEntry(msgspec.Struct, frozen=True, tag_field="table", tag="ro
 Entry = (
     HostEntry
     | EndpointEntry
+    | MovedEntry
     | RouteEntry
     | SwitchNetworkEntry
     | SwitchEndpointEntry
@@ -112,6 +134,8 @@ def key_of(entry: Entry) -> EntryKey:
             return ("host", entry.host, "")
         case EndpointEntry():
             return ("endpoints", entry.uid, "")
+        case MovedEntry():
+            return ("moved", entry.vni, entry.address)
         case SwitchEndpointEntry():
             return ("switch_endpoints", entry.vni, entry.address)
         case RouteEntry():

@@ -55,13 +55,25 @@ class _Writes:
 
     def __init__(self) -> None:
         self._hosts: dict[str, dict[entries.EntryKey, entries.Entry | None]] = {}
+        self._held: dict[tuple[str, entries.EntryKey], entries.Entry] = {}
 
     def put(self, hosts: Iterable[str], *written: entries.Entry) -> None:
-        """Every host is to hold these entries."""
+        """Every host is to hold these entries; one that was retracted and is the same stays."""
         for host in hosts:
             mine = self._hosts.setdefault(host, {})
             for entry in written:
-                mine[entries.key_of(entry)] = entry
+                key = entries.key_of(entry)
+                if self._held.get((host, key)) == entry:
+                    mine.pop(key, None)
+                else:
+                    mine[key] = entry
+
+    def retract(self, hosts: Iterable[str], *held: entries.Entry) -> None:
+        """No entry of these keys is to be on these hosts, which hold just these until now."""
+        for host in hosts:
+            for entry in held:
+                self._held[host, entries.key_of(entry)] = entry
+            self.drop([host], *map(entries.key_of, held))
 
     def drop(self, hosts: Iterable[str], *dropped: entries.EntryKey) -> None:
         """No entry of these keys is to be on these hosts."""
@@ -76,6 +88,7 @@ class _Writes:
                 deletes=[key for key, entry in mine.items() if entry is None],
             )
             for host, mine in self._hosts.items()
+            if mine
         }
 
 
@@ -138,6 +151,8 @@ class Planner:
             network = self._network_of(endpoint)
             networks[network.key] = network
             yield _endpoint_entry(endpoint, network)
+        for endpoint in self._state.endpoints_moved_from(host):
+            yield from self._moved(endpoint, self._network_of(endpoint))
         for network in networks.values():
             yield from self._network_routes(network)
         for vpc in {network.vpc.key: network.vpc for network in networks.values()}.values():
@@ -146,11 +161,11 @@ class Planner:
     def needs(self, key: resources.Key) -> set[str]:
         """Names of the hosts that must have applied the resource for it to be Ready.
 
-        Endpoint: its host and its network's switches. Network: its switches, the
-        VPC's routers and the hosts with members. VPC: its routers and the hosts
-        with members. Host: itself. Empty: a Tenant is Ready by itself; anything
-        else is Pending, since nobody can serve it yet. A resource is Ready only
-        when those it refers to (`requires`) are.
+        Endpoint: its host and its network's switches (the host that it left is waited for by
+        nobody). Network: its switches, the VPC's routers and the hosts with members. VPC:
+        its routers and the hosts with members. Host: itself. Empty: a Tenant is Ready by
+        itself; anything else is Pending, since nobody can serve it yet. A resource is Ready
+        only when those it refers to (`requires`) are.
         """
         resource = self._state.get(key)
         match resource:
@@ -184,6 +199,8 @@ class Planner:
         first_of_network, first_of_vpc = self._count(endpoint, 1)
         writes.put(host, _endpoint_entry(endpoint, network))
         writes.put(network.holders, *self._places(endpoint, network))
+        if endpoint.status.movedFrom:
+            writes.put([endpoint.status.movedFrom], *self._moved(endpoint, network))
         if first_of_network:
             writes.put(host, *self._network_routes(network))
         if first_of_vpc:
@@ -193,13 +210,14 @@ class Planner:
         network = self._network_of(endpoint)
         host = [endpoint.status.host]
         last_of_network, last_of_vpc = self._count(endpoint, -1)
-        writes.drop(host, ("endpoints", endpoint.metadata.uid, ""))
-        for address in endpoint.status.addresses:
-            writes.drop(network.holders, ("switch_endpoints", network.vni, address))
+        writes.retract(host, _endpoint_entry(endpoint, network))
+        writes.retract(network.holders, *self._places(endpoint, network))
+        if endpoint.status.movedFrom:
+            writes.retract([endpoint.status.movedFrom], *self._moved(endpoint, network))
         if last_of_network:
-            writes.drop(host, *(("routes", network.vni, prefix) for prefix in network.prefixes))
+            writes.retract(host, *self._network_routes(network))
         if last_of_vpc:
-            writes.drop(host, ("routes", network.vni, entries.ANY))
+            writes.retract(host, self._vpc_route(network.vpc))
 
     def _count(self, endpoint: resources.Endpoint, change: int) -> tuple[bool, bool]:
         network, host = self._network_of(endpoint), endpoint.status.host
@@ -310,8 +328,19 @@ class Planner:
         )
 
     def _places(self, endpoint: resources.Endpoint, network: _Network) -> Iterator[entries.Entry]:
-        for address in endpoint.status.addresses:
+        for address in resources.addresses_of(endpoint):
             yield self._place(address, endpoint, network)
+
+    def _moved(self, endpoint: resources.Endpoint, network: _Network) -> Iterator[entries.Entry]:
+        """What the host that the endpoint left sends on, and to where."""
+        for address in resources.addresses_of(endpoint):
+            yield entries.MovedEntry(
+                vni=network.vni,
+                address=address,
+                host=self._addresses[endpoint.status.host],
+                identity=IDENTITY,
+                generation=endpoint.status.generation,
+            )
 
     def _place(
         self, address: str, endpoint: resources.Endpoint, network: _Network
@@ -335,6 +364,7 @@ def _endpoint_entry(endpoint: resources.Endpoint, network: _Network) -> entries.
         name=endpoint.metadata.name,
         vni=network.vni,
         addresses=endpoint.status.addresses,
+        secondary=endpoint.spec.secondaryAddresses,
         prefixes=network.prefixes,
         gateways=network.gateways,
         mac=endpoint.status.mac,
@@ -359,13 +389,10 @@ def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[list[str],
 
 
 def _planned(change: resources.Change) -> bool:
-    """Whether a table shows the change: creation, deletion, another place or holder."""
+    """Whether a table shows the change: creation, deletion, another place, address or holder."""
     match change.old, change.new:
         case resources.Endpoint() as old, resources.Endpoint() as new:
-            return (old.status.host, old.status.generation) != (
-                new.status.host,
-                new.status.generation,
-            )
+            return _shown(old) != _shown(new)
         case (resources.VPC() | resources.Network()) as before, (
             resources.VPC() | resources.Network()
         ) as after:
@@ -375,6 +402,12 @@ def _planned(change: resources.Change) -> bool:
         case _, None:
             return True
     return False
+
+
+def _shown(endpoint: resources.Endpoint) -> tuple[str, str, int, list[str]]:
+    """What tables show of an endpoint that may change."""
+    status = endpoint.status
+    return status.host, status.movedFrom, status.generation, endpoint.spec.secondaryAddresses
 
 
 def _old(changes: Iterable[resources.Change], type_: type[R]) -> list[R]:

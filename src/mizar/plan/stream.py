@@ -18,7 +18,7 @@ import msgspec
 
 from mizar.plan import entries
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
