@@ -20,6 +20,7 @@ from mizar.plan import entries, stream
 WAIT_S = 10.0
 HOST_DEAD_S = 1.0
 RING_ENTRIES_MAX = 2000
+MOVE_LINGER_S = 0.5
 
 
 class Server:
@@ -38,6 +39,7 @@ class Server:
             "from mizar.server import controller, feed, main\n"
             "logs.configure()\n"
             f"controller.HOST_DEAD_S, feed.RING_ENTRIES_MAX = {HOST_DEAD_S}, {RING_ENTRIES_MAX}\n"
+            f"controller.MOVE_LINGER_S = {MOVE_LINGER_S}\n"
             f"main.run({listen!r}, '{directory}/server.db', {list(underlay)!r})\n"
         )
         self.process = None

@@ -61,6 +61,49 @@ def test_a_manifest_becomes_entries_on_hosts_and_is_ready_once_acknowledged(serv
     run(body, server)
 
 
+def moved_from(client):
+    return client.get(f"/v1/{ACME}/endpoints/a").json()["status"]["movedFrom"]
+
+
+def test_an_old_host_sends_on_until_a_while_after_the_new_one_is_ready(server, client):
+    async def body(agents):
+        h1, h2 = await agents.join("h1", "h2")
+        await apply(client, *serverkit.shop(["a"], ["h1"]))
+        await ready(client, f"{ACME}/endpoints/a")
+        h2.mute = True
+        await apply(client, serverkit.endpoint("a", "h2"))
+        await serverkit.eventually(lambda: h1.table("moved"))
+        assert not h1.table("endpoints")
+        await asyncio.sleep(2 * serverkit.MOVE_LINGER_S)
+        assert moved_from(client) == "h1", "it isn't Ready yet"
+        await h2.ack()
+        h2.mute = False
+        await ready(client, f"{ACME}/endpoints/a")
+        assert h1.table("moved")
+        await serverkit.eventually(lambda: not moved_from(client) and not h1.table("moved"))
+        assert serverkit.phase(client, f"{ACME}/endpoints/a") == "Ready"
+
+    run(body, server)
+
+
+def test_a_move_goes_on_without_the_old_host_and_ends_after_a_restart(server, client):
+    async def body(agents):
+        h1, h2 = await agents.join("h1", "h2")
+        await apply(client, *serverkit.shop(["a"], ["h1"]))
+        await ready(client, f"{ACME}/endpoints/a")
+        await h1.disconnect()
+        await apply(client, serverkit.endpoint("a", "h2"))
+        await serverkit.eventually(lambda: serverkit.phase(client, "hosts/h1") == "Pending")
+        await ready(client, f"{ACME}/endpoints/a")
+        assert moved_from(client) == "h1"
+        await h2.disconnect()
+        await asyncio.to_thread(server.stop, signal.SIGKILL)
+        await asyncio.to_thread(server.start)
+        await serverkit.eventually(lambda: not moved_from(client))
+
+    run(body, server)
+
+
 def test_ready_waits_for_every_live_host_that_needs_the_resource(server, client):
     async def body(agents):
         _, h2 = await agents.join("h1", "h2")

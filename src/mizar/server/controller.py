@@ -28,6 +28,8 @@ HOST_DEAD_S: Final = 10.0
 # With fewer of the transit hosts connected it is the server that is cut off: tables stay.
 TRANSIT_CONNECTED_PERCENT_MIN: Final = 50
 NOTE_AFTER_S: Final = 1.0
+# Longer than any peer goes on sending to the host that an endpoint left (LOCATION_FRESH_NS, 1 s).
+MOVE_LINGER_S: Final = 3.0
 REOPEN_AFTER_S: Final = 1.0
 STATUS_BATCH_MAX: Final = 1000  # phases written in one transaction
 
@@ -45,6 +47,7 @@ class Controller:
         self._deaths: dict[str, asyncio.TimerHandle] = {}
         self._dying: set[str] = set()  # dead; waited for until their tables are placed anew
         self._pending: deque[tuple[float, resources.Key]] = deque()
+        self._moves: deque[tuple[float, resources.Key, int]] = deque()  # when over, whose, which
         self._news = asyncio.Event()
         self._unplaced = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -53,7 +56,7 @@ class Controller:
     async def start(self) -> None:
         """Opens the ledger and begins to work."""
         await self._open()
-        for work in (self._write_statuses, self._place, self._note, self._mend):
+        for work in (self._write_statuses, self._place, self._note, self._end_moves, self._mend):
             self._tasks.append(asyncio.create_task(self._forever(work)))
 
     async def stop(self) -> None:
@@ -197,12 +200,22 @@ class Controller:
             if host in self.feeds:
                 self.feeds[host].append(commit.revision, delta)
                 self.readiness.sent(host, commit.revision)
+        for change in commit.changes:
+            self._notice_move(change.new)
         if commit.status:
             return
         for change in commit.changes:
             self._changed(change, commit)
         if self.readiness.dirty:
             self._news.set()
+
+    def _notice_move(self, resource: resources.Resource | None) -> None:
+        """An endpoint that is Ready where it moved to leaves its old host behind in a while."""
+        if not isinstance(resource, resources.Endpoint):
+            return
+        if resource.status.movedFrom and resource.status.phase == "Ready":
+            over = self._loop.time() + MOVE_LINGER_S
+            self._moves.append((over, resources.key_of(resource), resource.status.generation))
 
     def _host_changed(self, change: resources.Change, revision: int) -> None:
         name = change.key.name
@@ -280,6 +293,29 @@ class Controller:
                 self.readiness.dirty.add(key)
                 self._news.set()
 
+    async def _end_moves(self) -> None:
+        """Takes from old hosts what they were to send on, once peers know the new ones."""
+        await asyncio.sleep(MOVE_LINGER_S / 10)
+        if changes := self._moves_over():
+            await self.ledger.commit(changes, status=True).done
+
+    def _moves_over(self) -> list[resources.Change]:
+        changes: dict[resources.Key, resources.Change] = {}
+        while self._moves and self._moves[0][0] <= self._loop.time():
+            _, key, generation = self._moves.popleft()
+            old = self.ledger.state.get(key)
+            # Moved again, or not Ready any more: it is noticed again when it is.
+            if isinstance(old, resources.Endpoint) and (
+                (old.status.phase, old.status.generation) == ("Ready", generation)
+                and old.status.movedFrom
+            ):
+                status = msgspec.structs.replace(old.status, movedFrom="")
+                new = msgspec.structs.replace(old, status=status)
+                changes[key] = resources.Change(key, old, new)
+            if len(changes) == STATUS_BATCH_MAX:
+                break
+        return [*changes.values()]
+
     async def _mend(self) -> None:
         """Opens the ledger anew after the store has failed; agents come back and get snapshots."""
         await self.ledger.broken.wait()
@@ -297,6 +333,7 @@ class Controller:
         self._deaths.clear()
         self._dying.clear()
         self._pending.clear()
+        self._moves.clear()
         self.epoch = uuid.uuid4().hex
         self.ledger = opened
         self.readiness = readiness.Readiness(self._home)
@@ -320,6 +357,7 @@ class Controller:
         """What was not Ready is followed again; what was Ready stays so."""
         for kind in registry.KINDS:
             for resource in self.ledger.state.list(kind):
+                self._notice_move(resource)
                 if resource.status.phase != "Ready":
                     key = resources.key_of(resource)
                     plan = self.ledger.plan

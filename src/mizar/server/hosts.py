@@ -158,7 +158,10 @@ class _Session:
     async def _send_deltas(self, place: int) -> int:
         """Large ones in parts, of which only the last carries the new revision."""
         news = self._feed.after(place)
-        for entries_, more in _chunks([*news.deletes, *news.upserts]):
+        # Where an endpoint has moved to comes before its own entry goes (`plan.entries`).
+        moved = [entry for entry in news.upserts if isinstance(entry, entries.MovedEntry)]
+        others = [entry for entry in news.upserts if not isinstance(entry, entries.MovedEntry)]
+        for entries_, more in _chunks([*moved, *news.deletes, *others]):
             revision = place if more else news.revision
             await self._send_message(_update(self._epoch, revision, more, entries_))
         return news.revision

@@ -1,4 +1,8 @@
-"""Which resource a table entry belongs to, for the failures that agents report."""
+"""Which resource a table entry belongs to, for the failures that agents report.
+
+What a host was to send on for an endpoint that left it belongs to nobody: it only
+spares packets a detour, so the endpoint is none the worse for it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ from mizar.plan import entries
 
 
 def owner(state: states.State, host: str, key: entries.EntryKey) -> resources.Key | None:
-    """The resource behind the entry ``key`` at ``host``; None when it is gone meanwhile."""
+    """The resource behind the entry ``key`` at ``host``; None: nobody's, or gone meanwhile."""
     match key:
         case ("host", _, _):
             return resources.Key("Host", "", host)
         case ("endpoints", uid, _):
             return _endpoint(state, host, uid)
+        case ("moved", _, _):
+            return None
         case (_, int(vni), address_or_prefix):
             return _in_vpc(state, vni, address_or_prefix)
     return None
