@@ -22,6 +22,7 @@ class Notebook:
 
     def __init__(self):
         self.batches = []
+        self.traces = []
         self.revision = 0
         self.pause_s = 0.0
 
@@ -33,6 +34,9 @@ class Notebook:
         self.batches.append([each.revision for each in updates])
         self.revision = updates[-1].revision
         return None if updates[-1].more else stream.Ack("life-1", self.revision)
+
+    def trace(self, request):
+        self.traces.append(request)
 
 
 class Peer:
@@ -152,7 +156,7 @@ def test_an_acknowledgement_out_of_turn(tmp_path):
         failure = stream.Failure(entries.key_of(ROUTE), "full")
         async with talking(tmp_path / "s", peer, notebook) as running:
             await acknowledged(peer, 1)
-            await running.acknowledge(stream.Ack("life-1", 1, [failure]))
+            await running.send(stream.Ack("life-1", 1, [failure]))
             assert (await acknowledged(peer, 1)).failures == [failure]
 
     asyncio.run(scenario())
@@ -160,4 +164,4 @@ def test_an_acknowledgement_out_of_turn(tmp_path):
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "unix:/nowhere"])
 def test_without_a_stream_acknowledgements_are_dropped(address):
-    asyncio.run(client.Client(address, Notebook()).acknowledge(stream.Ack("life-1", 1)))
+    asyncio.run(client.Client(address, Notebook()).send(stream.Ack("life-1", 1)))

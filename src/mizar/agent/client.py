@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -30,7 +30,7 @@ BATCH_ENTRIES_MAX = 128
 """Updates that came together are applied and acknowledged together, up to this many entries."""
 
 log = structlog.get_logger()
-_decode = msgspec.msgpack.Decoder(stream.Update | stream.Refusal).decode
+_decode = msgspec.msgpack.Decoder(stream.FromServer).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -47,6 +47,10 @@ class Applier(Protocol):
 
     async def apply(self, updates: list[stream.Update]) -> stream.Ack | None:
         """Applies in order; None while parts of a snapshot are missing."""
+        ...
+
+    def trace(self, request: stream.TraceRequest) -> None:
+        """Takes a request, to be answered by `Client.send` in its own time."""
         ...
 
 
@@ -73,11 +77,11 @@ class Client:
             await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.0))
             self._pause_s = min(self._pause_s * 2, RECONNECT_MAX_S)
 
-    async def acknowledge(self, ack: stream.Ack) -> None:
-        """Sends an acknowledgement outside the run of updates; without a stream it is dropped."""
+    async def send(self, message: stream.FromAgent) -> None:
+        """Sends what isn't the answer to updates; without a stream it is dropped."""
         if self._connection is not None:
             with contextlib.suppress(websockets.WebSocketException):
-                await self._connection.send(_encode(ack))
+                await self._connection.send(_encode(message))
 
     def _connect(self) -> client.connect:
         path = f"/v1/hosts/{quote(self._applier.hello().host, safe='')}/stream"
@@ -99,7 +103,7 @@ class Client:
         await connection.send(_encode(self._applier.hello()))
         self._connection = connection
         try:
-            async for batch in _batches(connection):
+            async for batch in _batches(connection, self._applier.trace):
                 self._pause_s = RECONNECT_FIRST_S
                 if ack := await self._applier.apply(batch):
                     await connection.send(_encode(ack))
@@ -107,10 +111,12 @@ class Client:
             self._connection = None
 
 
-async def _batches(connection: client.ClientConnection) -> AsyncIterator[list[stream.Update]]:
+async def _batches(
+    connection: client.ClientConnection, trace: Callable[[stream.TraceRequest], None]
+) -> AsyncIterator[list[stream.Update]]:
     """Updates as they come, those that have piled up meanwhile together."""
     queue: asyncio.Queue[stream.Update | None] = asyncio.Queue(QUEUE_FRAMES_MAX)
-    reader = asyncio.create_task(_read(connection, queue))
+    reader = asyncio.create_task(_read(connection, queue, trace))
     try:
         while (update := await queue.get()) is not None:
             batch, size = [update], _size(update)
@@ -128,14 +134,19 @@ async def _batches(connection: client.ClientConnection) -> AsyncIterator[list[st
 
 
 async def _read(
-    connection: client.ClientConnection, queue: asyncio.Queue[stream.Update | None]
+    connection: client.ClientConnection,
+    queue: asyncio.Queue[stream.Update | None],
+    trace: Callable[[stream.TraceRequest], None],
 ) -> None:
     try:
         async for frame in connection:
             message = _decode(frame if isinstance(frame, bytes) else frame.encode())
             if isinstance(message, stream.Refusal):
                 raise RefusedError(message.message)
-            await queue.put(message)
+            if isinstance(message, stream.TraceRequest):
+                trace(message)
+            else:
+                await queue.put(message)
     finally:
         with contextlib.suppress(asyncio.CancelledError):
             await queue.put(None)

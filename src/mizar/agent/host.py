@@ -17,9 +17,10 @@ from typing import TypeVar
 import structlog
 
 from mizar import __version__
-from mizar.agent import client, plumbing, probes, sync, uplink
+from mizar.agent import client, drops, plumbing, probes, sync, traces, uplink
+from mizar.bpf import ring
 from mizar.datapath import host as datapath
-from mizar.datapath import netlink
+from mizar.datapath import interface_errors, netlink
 from mizar.plan import entries, stream
 
 log = structlog.get_logger()
@@ -54,9 +55,15 @@ class Host:
         self._told: list[stream.Failure] = []
         self._changed = asyncio.Event()
         self._vanished: asyncio.Queue[str] = asyncio.Queue()
+        self._reporting = False  # the server takes reports
+        reasons = [name.removeprefix("REASON_") for name in path.types.enum("reason")]
+        errors = functools.partial(interface_errors.read, wire.name)
+        self._drops = drops.Drops(path.maps["drops"], reasons, desired.by_interface, errors)
+        self._traces: traces.Traces | None = None
 
     def hello(self) -> stream.Hello:
         self._snapshot = []
+        self._reporting = False
         return stream.Hello(
             host=self._name,
             address=self._wire.address,
@@ -66,6 +73,7 @@ class Host:
             version=__version__,
             epoch=self._epoch,
             revision=self._revision,
+            reports=True,
         )
 
     async def apply(self, updates: list[stream.Update]) -> stream.Ack | None:
@@ -76,11 +84,21 @@ class Host:
             self._epoch, self._revision = "", 0
             raise
         self._changed.set()
+        if updates[-1].reports and not self._reporting:
+            self._drops.begin()
+            self._reporting = True
         return None if self._snapshot else self._ack()
+
+    def trace(self, request: stream.TraceRequest) -> None:
+        if self._traces:
+            self._traces.take(request)
 
     async def run(self, server: str) -> None:
         """Serves until cancelled."""
         stream_client = client.Client(server, self)
+        self._traces = self._tracing(stream_client)
+        await self._in_worker(self._traces.clear)
+        events = ring.Reader(self._path.maps["events"], self._traces.event)
         monitor = netlink.Monitor()
         asyncio.get_running_loop().add_reader(monitor.fileno(), self._notice, monitor)
         try:
@@ -89,10 +107,23 @@ class Host:
                 group.create_task(self._retry_for_ever(stream_client))
                 group.create_task(self._heal_for_ever())
                 group.create_task(self._probes.run(self._holders))
+                group.create_task(self._report_drops_for_ever(stream_client))
         finally:
             asyncio.get_running_loop().remove_reader(monitor.fileno())
             monitor.close()
+            events.close()
             self._worker.shutdown()
+
+    def _tracing(self, stream_client: client.Client) -> traces.Traces:
+        return traces.Traces(
+            self._path.types,
+            self._path.maps["trace_filters"],
+            self._path.trace,
+            self._sync.placed,
+            self._sync.namespace_of,
+            self._in_worker,
+            stream_client.send,
+        )
 
     def _ack(self) -> stream.Ack:
         self._told = self._sync.failures
@@ -138,7 +169,7 @@ class Host:
         """Tries what failed again when it is due; tells the server of what changed by itself."""
         while True:
             if self._sync.failures != self._told and self._epoch and not self._snapshot:
-                await stream_client.acknowledge(self._ack())
+                await stream_client.send(self._ack())
             self._changed.clear()
             due = self._sync.next_retry
             pause_s = IDLE_S if due is None else max(0.0, due - time.monotonic())
@@ -152,6 +183,15 @@ class Host:
             name = await self._vanished.get()
             await self._attempt(functools.partial(self._sync.heal, name))
             self._changed.set()
+
+    async def _report_drops_for_ever(self, stream_client: client.Client) -> None:
+        while True:
+            await asyncio.sleep(drops.REPORT_EVERY_S)
+            if not self._reporting:
+                continue
+            with contextlib.suppress(OSError):  # the next reading will tell
+                if report := await self._in_worker(self._drops.report):
+                    await stream_client.send(report)
 
     async def _attempt(self, work: Callable[[], None]) -> None:
         """Work that nobody asked for: what the kernel refuses is told, and due again later."""

@@ -101,6 +101,20 @@ class Sync:
                 self._change({key: entry}, set())
                 return
 
+    def by_interface(self) -> dict[int, entries.EndpointEntry]:
+        """The endpoints that have an interface, by its number."""
+        return {self._ifindex[k]: e for k, e in _endpoints(self._desired) if k in self._ifindex}
+
+    def placed(self, uid: str) -> tuple[int, entries.EndpointEntry] | None:
+        """An endpoint's interface number and entry, once it has an interface here."""
+        key: entries.EntryKey = ("endpoints", uid, "")
+        entry, ifindex = self._desired.get(key), self._ifindex.get(key)
+        return (ifindex, entry) if ifindex and isinstance(entry, entries.EndpointEntry) else None
+
+    def namespace_of(self, entry: entries.EndpointEntry) -> str:
+        """The name of the network namespace that an endpoint's workload is in."""
+        return self._endpoints.namespace_of(entry)
+
     def _change(self, wanted: Desired, unwanted: Collection[entries.EntryKey]) -> None:
         before = {k: self._desired[k] for k in (*wanted, *unwanted) if k in self._desired}
         stale = {key: self._claims(entry) for key, entry in before.items()}

@@ -57,12 +57,17 @@ PLACEMENTS 256 src/mizar/model/limits.py transit tables placed by one admission 
 REAPED 16 src/mizar/model/limits.py freed addresses forgotten by one admission beside its own
 BODY_BYTES_MAX 4194304 src/mizar/server/bodies.py bytes of one request
 STATUS_BATCH_MAX 1000 src/mizar/server/controller.py phases written in one transaction
+LOSSES_MAX 100000 src/mizar/server/drops.py rows of drops kept, of all hosts together
+LOSSES_HOST_MAX 16384 src/mizar/server/drops.py rows of drops kept of one host
 RING_ENTRIES_MAX 8192 src/mizar/server/feed.py entries kept for each host; one further behind gets a snapshot
 UPDATE_ENTRIES_MAX 2000 src/mizar/server/hosts.py entries in one frame to a host
 FRAME_BYTES_MAX 67108864 src/mizar/agent/client.py bytes of one frame from the server
 QUEUE_FRAMES_MAX 1024 src/mizar/agent/client.py frames waiting to be applied
 BATCH_ENTRIES_MAX 128 src/mizar/agent/client.py Updates that came together are applied and acknowledged together, up to this many entries
 PROBES_PER_S_MAX 1000 src/mizar/agent/probes.py PROBEs that one agent sends; more holders take turns
+RECEIVED_BYTES_MAX 65536 src/mizar/agent/senders.py bytes of one answer to a traced packet that are looked at
+FILTERS_MAX 256 src/mizar/agent/traces.py endpoints traced at once on one host, by its agent
+REPORTS_MAX 2000 src/mizar/agent/traces.py reports of traced packets in one message; more are only counted
 EVENTS_MAX 32768 src/mizar/store/log.py events kept for watches; one further behind starts over
 GROUP_MAX 512 src/mizar/store/sqlite.py transactions committed together
 """

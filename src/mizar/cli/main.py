@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "edit",
     "delete",
     "wait",
+    "drops",
     "counters",
     "reasons",
     "limits",

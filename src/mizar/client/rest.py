@@ -13,7 +13,7 @@ from urllib import parse
 import msgspec
 
 from mizar.client import errors, transport
-from mizar.model import registry, resources
+from mizar.model import registry, reports, resources
 
 _T = TypeVar("_T")
 
@@ -46,6 +46,18 @@ Outcomes = list[Outcome]
 Resources = list[resources.Resource]
 
 
+class Losses(msgspec.Struct, frozen=True):
+    """``omitted``: rows that the server had no room for."""
+
+    items: list[reports.Loss]
+    omitted: int = 0
+
+
+class _LossEvent(msgspec.Struct, frozen=True):
+    type: Literal["put", "synced"]
+    object: reports.Loss | None = None
+
+
 class _Listing(msgspec.Struct, frozen=True):
     items: Resources
 
@@ -58,6 +70,8 @@ _resource: msgspec.json.Decoder[resources.Resource] = msgspec.json.Decoder(resou
 _listing = msgspec.json.Decoder(_Listing)
 _outcomes = msgspec.json.Decoder(_Outcomes)
 _event = msgspec.json.Decoder(Event)
+_losses = msgspec.json.Decoder(Losses)
+_loss_event = msgspec.json.Decoder(_LossEvent)
 
 
 class Client:
@@ -123,6 +137,22 @@ class Client:
                 return
             yield event
 
+    def drops(self, tenant: str = "", **chosen: str) -> Losses:
+        """What was lost, by host, of one tenant if given; ``chosen``: host, endpoint, vpc, reason.
+
+        A `NotFound` when there is no such tenant.
+        """
+        return self._send(_losses, "GET", _scoped("drops", tenant) + _query(**chosen))
+
+    def watch_drops(self, tenant: str = "", **chosen: str) -> Iterator[reports.Loss | None]:
+        """All that `drops` gives, None, then every row that changes; None again while none does.
+
+        Ends when the server stops. On a connection of its own.
+        """
+        path = _scoped("drops", tenant) + _query(watch="true", **chosen)
+        for line in self._transport.lines(path, None):
+            yield self._decode(_loss_event, line).object
+
     def _transact(self, verb: str, items: Sequence[resources.Resource], dry_run: bool) -> Outcomes:
         path = f"/v1/{verb}" + _query(dryRun="true" if dry_run else "")
         body = msgspec.json.encode({"kind": "List", "items": items})
@@ -155,6 +185,11 @@ def one(key: resources.Key) -> str:
     """The path of one resource."""
     path = collection(registry.KINDS[key.kind], key.tenant)
     return f"{path}/{parse.quote(key.name, safe='')}"
+
+
+def _scoped(what: str, tenant: str) -> str:
+    """The path of what isn't a kind, of one tenant if given."""
+    return f"/v1/tenants/{parse.quote(tenant, safe='')}/{what}" if tenant else f"/v1/{what}"
 
 
 def _query(**values: str) -> str:

@@ -54,6 +54,10 @@ class Datapath:
             underlay_mtu=mtu,
         )
 
+    def trace(self, on: bool) -> None:
+        """Lets the endpoint program look at ``trace_filters``, or not."""
+        self._configure(tracing=int(on))
+
     def settle(self) -> None:
         """Makes this build the one that runs: pins it, and replaces the programs everywhere."""
         if self._fresh or not _open_programs(self.pins, self._version):

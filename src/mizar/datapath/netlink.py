@@ -30,7 +30,7 @@ NLA_F_NESTED = 0x8000
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
 IFLA_TXQLEN, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS = 13, 16, 18, 20
-IFLA_GROUP, IFLA_NET_NS_FD = 27, 28
+IFLA_STATS64, IFLA_GROUP, IFLA_NET_NS_FD = 23, 27, 28
 IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE = 41, 58
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
@@ -67,6 +67,15 @@ class Link(NamedTuple):
     kind: str
     peer: int
     """IFLA_LINK: of a veth, the other end's index in the other end's namespace."""
+
+
+class Errors(NamedTuple):
+    """What an interface itself lost so far, in packets (struct rtnl_link_stats64)."""
+
+    rx_errors: int
+    tx_errors: int
+    rx_dropped: int
+    tx_dropped: int
 
 
 class End(NamedTuple):
@@ -260,6 +269,15 @@ class Route:
             error = _refusal(flags, body)
             if error and error.errno != errno.ENODEV:
                 raise error
+        return None
+
+    def errors(self, name: str) -> Errors | None:
+        """What the link of that name lost, if there is one."""
+        request = Message(RTM_GETLINK, 0, _ifinfo() + attribute(IFLA_IFNAME, name))
+        self._send((request,), 0)
+        for kind, _, body in _split(self._socket.recv(65536)):
+            if kind == RTM_NEWLINK:
+                return Errors(*struct.unpack_from("4Q", attributes(body[16:])[IFLA_STATS64], 32))
         return None
 
     def addresses(self, index: int) -> set[str]:

@@ -14,21 +14,25 @@ from starlette import applications, requests, responses, routing
 
 import mizar
 from mizar.model import admission, errors, registry, resources
-from mizar.server import answers, bodies, controller, hosts, openapi, problems, watches
+from mizar.server import answers, bodies, controller, drops, hosts, openapi, problems, watches
 
 _Handler = Callable[[requests.Request], Awaitable[responses.Response]]
 
 
 def application(served: controller.Controller) -> applications.Starlette:
     """The whole server as an ASGI application."""
-    streams = hosts.Streams(served)
+    board = drops.Drops(served)
+    streams = hosts.Streams(served, board)
     documents = _Documents(served)
+    knowing = _Knowing(served, board)
     routes: list[routing.BaseRoute] = [
         routing.WebSocketRoute("/v1/hosts/{name}/stream", streams.endpoint),
         _route("/v1/apply", POST=documents.apply),
         _route("/v1/delete", POST=documents.delete),
         _route("/v1/healthz", GET=documents.healthz),
         _route("/v1/openapi.json", GET=_openapi),
+        _route("/v1/drops", GET=knowing.drops),
+        _route("/v1/tenants/{tenant}/drops", GET=knowing.drops),
     ]
     for kind in registry.KINDS.values():
         routes += _Kind(served, kind).routes()
@@ -77,6 +81,22 @@ class _Documents:
         else:
             results = await self._controller.submit(wishes)
         return await _settled(self._controller, _results(self._controller, results, dry_run))
+
+
+class _Knowing:
+    """What happens to packets."""
+
+    def __init__(self, served: controller.Controller, board: drops.Drops) -> None:
+        self._controller = served
+        self._drops = board
+
+    async def drops(self, request: requests.Request) -> responses.Response:
+        if tenant := request.path_params.get("tenant"):
+            _found(self._controller, resources.Key("Tenant", "", tenant))
+        chosen = drops.selection(request)
+        if bodies.flag(request, "watch") and request.method == "GET":
+            return responses.StreamingResponse(self._drops.lines(chosen), media_type=drops.LINES)
+        return _json(self._drops.losses(chosen))
 
 
 class _Kind:
@@ -151,14 +171,19 @@ class _Kind:
         return self._kind.key(path["name"], path.get("tenant", ""))
 
     def _resource(self, key: resources.Key) -> resources.Resource:
-        found = self._controller.ledger.state.get(key)
-        if found is None:
-            plural = registry.KINDS[key.kind].plural
-            scope = f" -n {key.tenant}" if key.tenant else ""
-            remedy = f"see mizar get {plural}{scope}"
-            problem = errors.Problem(str(key), "", "it doesn't exist", remedy, "not_found")
-            raise errors.NotFound([problem])
-        return found
+        return _found(self._controller, key)
+
+
+def _found(served: controller.Controller, key: resources.Key) -> resources.Resource:
+    """The resource, which must exist."""
+    found = served.ledger.state.get(key)
+    if found is None:
+        plural = registry.KINDS[key.kind].plural
+        scope = f" -n {key.tenant}" if key.tenant else ""
+        remedy = f"see mizar get {plural}{scope}"
+        problem = errors.Problem(str(key), "", "it doesn't exist", remedy, "not_found")
+        raise errors.NotFound([problem])
+    return found
 
 
 async def _openapi(_: requests.Request) -> responses.Response:

@@ -13,7 +13,7 @@ from starlette import websockets
 
 from mizar.model import errors, resources
 from mizar.plan import entries, stream
-from mizar.server import controller, ledger
+from mizar.server import controller, drops, ledger
 
 HELLO_WAIT_S: Final = 5.0
 SEND_STALL_S: Final = 20.0
@@ -39,8 +39,9 @@ _ENDS = (websockets.WebSocketDisconnect, TimeoutError, ledger.UnavailableError)
 class Streams:
     """The open streams, one a host: a newer one of the same host ends the older."""
 
-    def __init__(self, served: controller.Controller) -> None:
+    def __init__(self, served: controller.Controller, board: drops.Drops) -> None:
         self._controller = served
+        self._drops = board
         self._sessions: dict[str, _Session] = {}
 
     async def endpoint(self, socket: websockets.WebSocket) -> None:
@@ -72,7 +73,7 @@ class Streams:
             await self._controller.register(hello)
         except errors.Refused as refused:
             raise RefusalError(str(refused)) from None
-        return _Session(socket, self._controller, hello)
+        return _Session(socket, self._controller, self._drops, hello)
 
     def _check_address(self, hello: stream.Hello) -> None:
         known = self._controller.ledger.state.get(resources.Key("Host", "", hello.host))
@@ -98,9 +99,14 @@ class _Session:
     """One agent's stream, from its accepted Hello on."""
 
     def __init__(
-        self, socket: websockets.WebSocket, served: controller.Controller, hello: stream.Hello
+        self,
+        socket: websockets.WebSocket,
+        served: controller.Controller,
+        board: drops.Drops,
+        hello: stream.Hello,
     ) -> None:
         self.host = hello.host
+        self._drops = board
         self._socket = socket
         self._controller = served
         self._hello = hello
@@ -123,6 +129,7 @@ class _Session:
         except RefusalError as refusal:
             await _refuse(self._socket, str(refusal))
         finally:
+            self._drops.forget(self.host)
             if self._controller.epoch == self._epoch:
                 self._controller.disconnected(self.host)
             self._gone.set()
@@ -151,7 +158,9 @@ class _Session:
         await self._controller.ledger.settled()
         _log.info("snapshot", host=self.host, entries=len(desired), revision=revision)
         for chunk, more in _chunks(desired):
-            update = stream.Update(self._epoch, revision, True, more, upserts=list(chunk))
+            update = stream.Update(
+                self._epoch, revision, True, more, upserts=list(chunk), reports=True
+            )
             await self._send_message(update)
         return revision
 
@@ -175,6 +184,8 @@ class _Session:
             match await _receive(self._socket):
                 case stream.Ack() as ack:
                     self._controller.acked(self.host, ack)
+                case stream.Drops() as told:
+                    self._drops.take(self.host, told)
                 case _:
                     raise RefusalError("only one Hello is allowed in a stream")
 
@@ -188,6 +199,7 @@ def _update(
         more=more,
         deletes=[key for key in chunk if isinstance(key, tuple)],
         upserts=[entry for entry in chunk if not isinstance(entry, tuple)],
+        reports=True,
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 import mizar
 from mizar.model import registry
-from mizar.server import answers, bodies, problems, watches
+from mizar.server import answers, bodies, drops, problems, watches
 
 VERSION: Final = "3.1.0"
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -18,6 +18,8 @@ _TYPES: Final = (
     answers.ResultBody,
     answers.HealthBody,
     watches.WatchEvent,
+    drops.LossList,
+    drops.LossEvent,
     problems.ErrorBody,
 )
 _MANIFEST: Final[dict[str, Any]] = {
@@ -56,8 +58,31 @@ def _paths() -> dict[str, Any]:
         "/v1/healthz": {"get": _operation("health", 200, _named("HealthBody"), (503,))},
         "/v1/openapi.json": {"get": _operation("openapi", 200, {"type": "object"}, ())},
     }
+    paths |= _drops_paths()
     for kind in registry.KINDS.values():
         paths |= _kind_paths(kind)
+    return paths
+
+
+def _drops_paths() -> dict[str, Any]:
+    """Of all tenants and hosts, and of one tenant."""
+    text = {"type": "string"}
+    queries = [
+        _query("host", text, "on this host"),
+        _query("endpoint", text, "of this endpoint"),
+        _query("vpc", text, "in this VPC"),
+        _query("reason", text, "for this reason"),
+        _query("watch", {"type": "boolean"}, "one JSON object a line, for each row that changes"),
+    ]
+    paths: dict[str, Any] = {}
+    for name, path, scope in (
+        ("listAllDrops", "/v1/drops", []),
+        ("listDrops", "/v1/tenants/{tenant}/drops", [_path_parameter("tenant")]),
+    ):
+        errors = (404, *_ERRORS["query"]) if scope else _ERRORS["query"]
+        operation = _operation(name, 200, _named("LossList"), errors)
+        operation["responses"]["200"]["content"][drops.LINES] = {"schema": _named("LossEvent")}
+        paths[path] = {"get": {**operation, "parameters": queries}, "parameters": scope}
     return paths
 
 
