@@ -6,6 +6,8 @@
  */
 #include "arp.h"
 #include "deliver.h"
+#include "dhcp.h"
+#include "dhcp6.h"
 #include "echo.h"
 #include "encapsulate.h"
 #include "location.h"
@@ -23,6 +25,7 @@ struct departure {
 	struct endpoint_key destination;
 	__u16 outer_port;
 	__u8 tos;
+	bool multicast_mac;
 };
 
 static __always_inline int port_find(struct __sk_buff *skb, struct departure *d)
@@ -59,6 +62,10 @@ static __always_inline int ipv6_answer(struct __sk_buff *skb, struct departure *
 	    transport.offset <= EXTENSIONS_BYTES_MAX && (void *)(type + 1) <= frame.end &&
 	    is_nd(*type))
 		return nd_answer(skb, d->config, d->port, transport.extended);
+	if (is_dhcp6(&transport, transport_ports(&transport, ip, frame.end)))
+		return dhcp6_answer(skb, d->config, d->port, transport.offset);
+	if (ip->daddr.s6_addr[0] == 0xff)
+		return REASON_MULTICAST;
 	address_link_local(&router, d->config->router_mac);
 	to_router = address_equal(ADDRESS(&ip->daddr), &router);
 	from_link_local = address_is_link_local(ADDRESS(&ip->saddr));
@@ -76,7 +83,7 @@ static __always_inline int ipv6_answer(struct __sk_buff *skb, struct departure *
 		left = echo_answer(skb, d->config, d->port, &transport, true);
 		return left == GO_ON ? REASON_GATEWAY : left;
 	}
-	return ip->daddr.s6_addr[0] == 0xff ? REASON_MULTICAST : REASON_NOT_IP;
+	return REASON_NOT_IP;
 }
 
 static __always_inline int ethernet_check(struct __sk_buff *skb, struct departure *d)
@@ -97,7 +104,8 @@ static __always_inline int ethernet_check(struct __sk_buff *skb, struct departur
 		return ipv6_answer(skb, d);
 	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
 		return REASON_NOT_IP;
-	return ethernet->h_dest[0] & 1 ? REASON_MULTICAST : GO_ON;
+	d->multicast_mac = ethernet->h_dest[0] & 1;
+	return GO_ON;
 }
 
 static __always_inline int size_check(struct __sk_buff *skb, const struct iphdr *ip,
@@ -142,16 +150,21 @@ static __always_inline int packet_check(struct __sk_buff *skb, struct departure 
 
 	if (left != GO_ON)
 		return left;
+	struct transport transport = ipv4_transport(ip);
+
+	if (is_dhcp(&transport, transport_ports(&transport, ip, frame.end)) &&
+	    (void *)ip + transport.offset + sizeof(struct udphdr) <= frame.end)
+		return dhcp_answer(skb, d->config, d->port, transport.offset);
 	d->source.vni = d->port->vni;
 	d->destination.vni = d->port->vni;
 	address_from_ipv4(ADDRESS(d->source.address), ip->saddr);
 	address_from_ipv4(ADDRESS(d->destination.address), ip->daddr);
+	if (d->multicast_mac)
+		return REASON_MULTICAST;
 	if (!endpoint_owns(&d->source, skb->ifindex))
 		return REASON_SPOOFED_ADDRESS;
 	if (is_multicast(ip->daddr) || is_subnet_broadcast(d))
 		return REASON_MULTICAST;
-	struct transport transport = ipv4_transport(ip);
-
 	if (address_equal(ADDRESS(d->destination.address), ADDRESS(d->port->gateway4))) {
 		left = echo_answer(skb, d->config, d->port, &transport, false);
 		return left == GO_ON ? REASON_GATEWAY : left;

@@ -1,0 +1,380 @@
+"""DHCP and DHCPv6 answered on the host: byte for byte, and what questions can be wrong about."""
+
+import struct
+
+import backplane
+import frames
+import pytest
+from backplane import (
+    A6,
+    A_MAC,
+    B6,
+    B_MAC,
+    ENDPOINT_MTU,
+    GATEWAY,
+    GATEWAY6,
+    REMOTE,
+    REMOTE6,
+    ROUTER_LINK_LOCAL,
+    ROUTER_MAC,
+    A,
+    B,
+    Host,
+)
+from frames import IP, UDP
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.dhcp6 import (
+    DUID_LL,
+    DHCP6_Advertise,
+    DHCP6_Reply,
+    DHCP6OptClientId,
+    DHCP6OptIA_NA,
+    DHCP6OptIAAddress,
+    DHCP6OptRapidCommit,
+    DHCP6OptServerId,
+    DHCP6OptStatusCode,
+)
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+EVERYBODY = "ff:ff:ff:ff:ff:ff"
+DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = 1, 2, 3, 4, 5, 6, 7, 8
+MAGIC = bytes.fromhex("63825363")
+END = b"\xff"
+MAC_FIELD = backplane.mac(A_MAC) + bytes(range(10))
+
+
+def option(code: int, body: bytes) -> bytes:
+    return bytes([code, len(body)]) + body
+
+
+def kind(number: int) -> bytes:
+    return option(53, bytes([number]))
+
+
+def ipv4(text: str) -> bytes:
+    return backplane.mapped(text)[12:]
+
+
+def asked(
+    options: bytes,
+    *,
+    source: str = "0.0.0.0",
+    to: str = "255.255.255.255",
+    magic: bytes = MAGIC,
+    upper: UDP | None = None,
+    ip: dict[str, object] | None = None,
+    **bootp: object,
+) -> bytes:
+    """What a client on endpoint A sends."""
+    fields = {"op": 1, "xid": 0x12345678, "secs": 9, "hops": 3, "chaddr": MAC_FIELD, **bootp}
+    head = IP(src=source, dst=to, **(ip or {})) / (upper or UDP(sport=68, dport=67))
+    message = bytes(BOOTP(options=b"", **fields)) + magic + options
+    return bytes(Ether(dst=EVERYBODY, src=A_MAC) / head / Raw(message))
+
+
+def answered(number: int, *, broadcast: bool = False, **bootp: object) -> bytes:
+    """What the host makes of it, by scapy."""
+    nak = number == NAK
+    grant = [
+        ("lease_time", 86400),
+        ("subnet_mask", "255.255.255.0"),
+        ("router", GATEWAY),
+        ("interface-mtu", ENDPOINT_MTU),
+    ]
+    identity = [("message-type", number), ("server_id", GATEWAY)]
+    options = bytes(DHCP(options=[*identity, *([] if nak else grant), "end"]))
+    fields = {"op": 2, "xid": 0x12345678, "chaddr": MAC_FIELD, "options": MAGIC, **bootp}
+    message = bytes(BOOTP(yiaddr="0.0.0.0" if nak else A, **fields)) + options
+    ip = IP(src=GATEWAY, dst="255.255.255.255" if broadcast else A, id=0, flags="DF", ttl=64)
+    ether = Ether(dst=EVERYBODY if broadcast else A_MAC, src=ROUTER_MAC)
+    udp = UDP(sport=67, dport=68, chksum=0)
+    return bytes(ether / ip / udp / Raw(message.ljust(300, b"\0")))
+
+
+@pytest.mark.parametrize("flags", [0, 0x8000])
+@pytest.mark.parametrize("padding", [0, 60, 400, 1100])
+def test_discover_becomes_the_offer(host: Host, flags: int, padding: int) -> None:
+    packet = asked(kind(DISCOVER) + END + bytes(padding), flags=flags, giaddr="10.0.0.9")
+    outcome = host.run("endpoint", packet)
+    assert outcome.reason == "DHCP_ANSWERED"
+    expected = answered(OFFER, broadcast=bool(flags), flags=flags, giaddr="10.0.0.9")
+    assert outcome.packet == expected
+    assert len(outcome.packet) == 14 + 328
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "answer"),
+    [
+        (option(50, ipv4(A)) + option(54, ipv4(GATEWAY)), {}, ACK),
+        (option(50, ipv4(A)), {}, ACK),
+        (option(50, ipv4(A)), {"ciaddr": B}, ACK),
+        (b"", {"ciaddr": A, "source": A, "to": GATEWAY}, ACK),
+        (option(50, ipv4(B)), {}, NAK),
+        (option(50, ipv4(B)), {"ciaddr": A, "source": A}, NAK),
+        (b"", {"ciaddr": B}, NAK),
+        (b"", {}, NAK),
+    ],
+)
+def test_request_becomes_ack_or_nak(
+    host: Host,
+    options: bytes,
+    fields: dict[str, str],
+    answer: int,
+) -> None:
+    outcome = host.run("endpoint", asked(kind(REQUEST) + options + END, **fields))
+    assert outcome.reason == "DHCP_ANSWERED"
+    assert outcome.packet == answered(answer, broadcast=answer == NAK)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        (b"\0" * 31 + kind(DISCOVER), OFFER),
+        (b"\0" * 32 + kind(DISCOVER), None),
+        (b"\0\0" + kind(DISCOVER) + END, OFFER),
+        (kind(DISCOVER), OFFER),
+        (END + kind(DISCOVER), None),
+        (b"", None),
+        (b"\x35", None),
+        (b"\x35\x01", None),
+        (b"\x35\x02\x01", None),
+        (option(53, b"\1\1"), None),
+        (option(53, b"\1\1") + kind(DISCOVER), OFFER),
+        (option(53, b"") + kind(DISCOVER), OFFER),
+        (option(12, bytes(255)) + kind(DISCOVER), OFFER),
+        (b"\x0c\xff" + kind(DISCOVER), None),
+        (kind(DISCOVER) + kind(INFORM), OFFER),
+        (kind(INFORM) + kind(DISCOVER), None),
+        (kind(0) + kind(DISCOVER), None),
+        (kind(REQUEST) + option(50, ipv4(A)[:3]), NAK),
+        (kind(REQUEST) + option(50, ipv4(A) + b"\0"), NAK),
+        (kind(REQUEST) + option(50, ipv4(A)) + option(50, ipv4(B)), ACK),
+        (kind(REQUEST) + option(50, ipv4(A)) + b"\x36\x05" + ipv4(B), ACK),
+    ],
+    ids=frames.named,
+)
+def test_walk_over_the_options(host: Host, options: bytes, answer: int | None) -> None:
+    outcome = host.run("endpoint", asked(options))
+    assert outcome.reason == ("DHCP_ANSWERED" if answer else "DHCP_IGNORED")
+    if answer:
+        assert outcome.packet == answered(answer, broadcast=answer == NAK)
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (asked(b"")[:-1], "TRUNCATED"),
+        (asked(kind(DISCOVER), ip={"len": 20 + 8 + 239}), "MALFORMED"),
+        (asked(kind(DISCOVER), ip={"len": 20 + 8 + 242}), "DHCP_IGNORED"),
+        (asked(kind(DISCOVER), magic=b"\x63\x82\x53\x62"), "MALFORMED"),
+        (asked(kind(DISCOVER), op=2), "MALFORMED"),
+        (asked(kind(DISCOVER), source=B), "SPOOFED_ADDRESS"),
+        (asked(kind(DISCOVER), source=REMOTE), "SPOOFED_ADDRESS"),
+        (asked(kind(DISCOVER), chaddr=backplane.mac(B_MAC)), "SPOOFED_MAC"),
+        (asked(kind(RELEASE)), "DHCP_IGNORED"),
+        (asked(kind(DECLINE)), "DHCP_IGNORED"),
+        (asked(kind(INFORM)), "DHCP_IGNORED"),
+        (asked(kind(OFFER)), "DHCP_IGNORED"),
+        (asked(kind(REQUEST) + option(54, ipv4(B)) + option(50, ipv4(A))), "DHCP_IGNORED"),
+        (asked(kind(DISCOVER), ip={"flags": "MF"}), "MULTICAST"),
+        (asked(kind(DISCOVER), ip={"frag": 1}), "MULTICAST"),
+        (asked(kind(DISCOVER), upper=UDP(sport=67, dport=68)), "MULTICAST"),
+        (asked(kind(DISCOVER), ip={"proto": 6}), "MULTICAST"),
+    ],
+    ids=frames.named,
+)
+def test_questions_that_get_no_answer(host: Host, packet: bytes, reason: str) -> None:
+    assert host.run("endpoint", packet).reason == reason
+
+
+def test_udp_length_and_ip_options_change_nothing(host: Host) -> None:
+    odd = asked(
+        kind(DISCOVER),
+        upper=UDP(sport=68, dport=67, len=9, chksum=7),
+        ip={"options": b"\1" * 40},
+    )
+    assert host.run("endpoint", odd).packet == answered(OFFER)
+
+
+def test_network_without_ipv4_gives_no_lease(host: Host) -> None:
+    host.port(subnet="")
+    assert host.run("endpoint", asked(kind(DISCOVER))).reason == "DHCP_IGNORED"
+
+
+SOLICIT, ADVERTISE, REQUEST6, CONFIRM, RENEW, REBIND, REPLY = 1, 2, 3, 4, 5, 6, 7
+RELEASE6, DECLINE6, INFORMATION = 8, 9, 11
+CLIENT = b"\0\1\0\1" + bytes(range(10))
+OURS = struct.pack("!HH", 3, 1) + backplane.mac(ROUTER_MAC)
+OWN_LINK_LOCAL = "fe80::77"
+IAID = 0xC0FFEE
+TRANSACTION = 0xABCDEF
+
+
+def option6(code: int, body: bytes) -> bytes:
+    return struct.pack("!HH", code, len(body)) + body
+
+
+def client(identifier: bytes = CLIENT) -> bytes:
+    return option6(1, identifier)
+
+
+def ia(iaid: int = IAID, body: bytes = b"") -> bytes:
+    return option6(3, struct.pack("!III", iaid, 0, 0) + body)
+
+
+RAPID = option6(14, b"")
+
+
+def asked6(
+    number: int,
+    options: bytes,
+    *,
+    source: str = OWN_LINK_LOCAL,
+    between: Packet | None = None,
+    udp: dict[str, int] | None = None,
+    keep: int | None = None,
+    **ip: object,
+) -> bytes:
+    """What a client on endpoint A sends; `keep`: bytes of its message."""
+    message = (struct.pack("!I", number << 24 | TRANSACTION) + options)[:keep]
+    head = IPv6(src=source, dst="ff02::1:2", **ip)
+    if between is not None:
+        head = head / between
+    upper = UDP(**{"sport": 546, "dport": 547, **(udp or {})})
+    return bytes(Ether(dst="33:33:00:01:00:02", src=A_MAC) / head / upper / Raw(message))
+
+
+def answered6(
+    number: int,
+    *,
+    source: str = OWN_LINK_LOCAL,
+    identifier: bytes = CLIENT,
+    iaid: int | None = None,
+    rapid: bool = False,
+    status: bool = False,
+) -> bytes:
+    """What the host makes of it, by scapy."""
+    message = DHCP6_Advertise if number == ADVERTISE else DHCP6_Reply
+    content = message(trid=TRANSACTION) / DHCP6OptClientId(duid=Raw(identifier))
+    content /= DHCP6OptServerId(duid=DUID_LL(lladdr=ROUTER_MAC))
+    if rapid:
+        content /= DHCP6OptRapidCommit()
+    if iaid is not None:
+        address = DHCP6OptIAAddress(addr=A6, preflft=86400, validlft=86400)
+        content /= DHCP6OptIA_NA(iaid=iaid, T1=43200, T2=69120, ianaopts=[address])
+    if status:
+        content /= DHCP6OptStatusCode(statuscode=0)
+    ip = IPv6(src=ROUTER_LINK_LOCAL, dst=source, hlim=64)
+    return bytes(Ether(dst=A_MAC, src=ROUTER_MAC) / ip / UDP(sport=547, dport=546) / content)
+
+
+@pytest.mark.parametrize("source", [OWN_LINK_LOCAL, A6])
+@pytest.mark.parametrize("size", [*range(1, 12), 63, 64, 129, 130])
+@pytest.mark.parametrize("with_ia", [True, False])
+def test_solicit_becomes_the_advertise(host: Host, size: int, with_ia: bool, source: str) -> None:
+    identifier = bytes(range(size))
+    options = client(identifier) + ia() * with_ia + option6(6, bytes(8))
+    outcome = host.run("endpoint", asked6(SOLICIT, options, source=source))
+    iaid = IAID if with_ia else None
+    assert outcome.reason == "DHCP_ANSWERED"
+    expected = answered6(ADVERTISE, source=source, identifier=identifier, iaid=iaid)
+    assert outcome.packet == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "expected"),
+    [
+        (SOLICIT, client() + RAPID + ia(), answered6(REPLY, iaid=IAID, rapid=True)),
+        (SOLICIT, client() + RAPID, answered6(REPLY, rapid=True)),
+        (REQUEST6, client() + option6(2, OURS) + ia(), answered6(REPLY, iaid=IAID)),
+        (REQUEST6, client() + RAPID + ia(), answered6(REPLY, iaid=IAID)),
+        (RENEW, client() + option6(2, OURS) + ia(), answered6(REPLY, iaid=IAID)),
+        (REBIND, client() + ia(), answered6(REPLY, iaid=IAID)),
+        (CONFIRM, client() + ia(), answered6(REPLY, status=True)),
+        (CONFIRM, client() + RAPID + ia(), answered6(REPLY, status=True)),
+        (INFORMATION, client() + ia(), answered6(REPLY)),
+    ],
+)
+def test_other_messages_become_replies(
+    host: Host,
+    number: int,
+    options: bytes,
+    expected: bytes,
+) -> None:
+    outcome = host.run("endpoint", asked6(number, options))
+    assert outcome.reason == "DHCP_ANSWERED"
+    assert outcome.packet == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (ia() + client(), answered6(ADVERTISE, iaid=IAID)),
+        (client() + ia(1) + ia(2), answered6(ADVERTISE, iaid=1)),
+        (client() + ia(0) + ia(2), answered6(ADVERTISE, iaid=0)),
+        (client() + ia(7, bytes(300)), answered6(ADVERTISE, iaid=7)),
+        (client() + option6(3, bytes(11)) + ia(3), answered6(ADVERTISE, iaid=3)),
+        (client() + client(b"other"), answered6(ADVERTISE)),
+        (client(b"") + client(), answered6(ADVERTISE)),
+        (client(bytes(131)) + client(), answered6(ADVERTISE)),
+        (option6(6, b"") * 15 + client(), answered6(ADVERTISE)),
+        (option6(6, b"") * 15 + client() + ia(), answered6(ADVERTISE)),
+        (client() + ia()[:-1], answered6(ADVERTISE)),
+        (client() + b"\0\3\0", answered6(ADVERTISE)),
+        (client() + b"\0\6\xff\xff" + ia(), answered6(ADVERTISE)),
+        (option6(6, b"") * 16 + client(), None),
+        (b"\0\6\xff\xff" + client(), None),
+        (client(b""), None),
+        (client(bytes(131)), None),
+        (client()[:-1], None),
+        (b"", None),
+        (client() + option6(2, OURS[:-1] + b"\2"), None),
+        (client() + option6(2, OURS + b"\0"), None),
+        (client() + option6(2, OURS[:-1]), None),
+        (client() + option6(2, b""), None),
+        (client() + option6(2, OURS) + option6(2, CLIENT), None),
+    ],
+    ids=frames.named,
+)
+def test_walk_over_the_options6(host: Host, options: bytes, expected: bytes | None) -> None:
+    outcome = host.run("endpoint", asked6(SOLICIT, options))
+    assert outcome.reason == ("DHCP_ANSWERED" if expected else "DHCP_IGNORED")
+    assert not expected or outcome.packet == expected
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (asked6(SOLICIT, b"", keep=3), "MALFORMED"),
+        (asked6(SOLICIT, client())[:-1], "TRUNCATED"),
+        (asked6(SOLICIT, client(), plen=11), "MALFORMED"),
+        (asked6(SOLICIT, client(), plen=8 + 4 + 17), "DHCP_IGNORED"),
+        (asked6(SOLICIT, client(), source=B6), "SPOOFED_ADDRESS"),
+        (asked6(SOLICIT, client(), source=REMOTE6), "SPOOFED_ADDRESS"),
+        (asked6(SOLICIT, client(), source="::"), "SPOOFED_ADDRESS"),
+        *((asked6(n, client() + ia()), "DHCP_IGNORED") for n in (0, 2, 7, 8, 9, 10, 12, 13, 255)),
+        (asked6(SOLICIT, client(), udp={"sport": 547}), "MULTICAST"),
+        (asked6(SOLICIT, client(), udp={"dport": 546}), "MULTICAST"),
+        (asked6(SOLICIT, client(), between=IPv6ExtHdrFragment(m=1)), "MULTICAST"),
+    ],
+    ids=frames.named,
+)
+def test_questions_that_get_no_answer6(host: Host, packet: bytes, reason: str) -> None:
+    assert host.run("endpoint", packet).reason == reason
+
+
+def test_extension_headers_and_the_destination_change_nothing(host: Host) -> None:
+    odd = asked6(SOLICIT, client() + ia(), between=IPv6ExtHdrDestOpt(), udp={"len": 9})
+    assert host.run("endpoint", odd).packet == answered6(ADVERTISE, iaid=IAID)
+    direct = bytearray(asked6(RENEW, client() + ia(), source=A6))
+    direct[38:54] = backplane.mapped(GATEWAY6)
+    expected = answered6(REPLY, iaid=IAID, source=A6)
+    assert host.run("endpoint", bytes(direct)).packet == expected
+
+
+def test_network_without_ipv6_gives_no_lease(host: Host) -> None:
+    host.port(subnet6="")
+    outcome = host.run("endpoint", asked6(SOLICIT, client() + ia()))
+    assert outcome.reason == "DHCP_IGNORED"
