@@ -22,7 +22,7 @@ static __always_inline int endpoint_receive(struct __sk_buff *skb,
 					    const struct host_config *config,
 					    const struct local_endpoint *to)
 {
-	struct ethhdr ethernet = {.h_proto = bpf_htons(ETH_P_IP)};
+	struct ethhdr ethernet = {.h_proto = skb->protocol};
 	long action;
 
 	mac_copy(ethernet.h_dest, to->mac);

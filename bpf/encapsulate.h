@@ -17,14 +17,17 @@
 #define ALREADY_ENCAPSULATED (-114) /* -EALREADY */
 #define IPV4_BYTES_MAX 65535
 
-/* One packet's way to the host `to`. */
+/* How one packet is sent, and to whom. */
 struct dispatch {
 	struct address to;
 	__u32 vni;
 	__u32 identity;
+	__u32 trace;      /* 0: not traced */
+	__be16 protocol;  /* the packet's EtherType */
 	__u16 port;       /* outer source port */
 	__u8 tos;         /* the inner packet's */
-	bool to_transit;  /* to a holder of a transit table, which must know the origin */
+	__u8 control;     /* option of a control message; 0: data */
+	bool with_origin; /* the receiver must know this host, if it isn't the outer source */
 };
 
 /* The kernel's marks for segmentation exist once per packet: what a workload has
@@ -58,6 +61,7 @@ static __always_inline void outer_write(struct tunnel_header *header, __u32 byte
 	header->udp.dest = bpf_htons(GENEVE_PORT);
 	header->udp.len = bpf_htons(bytes - sizeof(struct iphdr));
 	header->geneve.version_length = options / 4;
+	header->geneve.flags = way->control ? GENEVE_CONTROL : 0;
 	header->geneve.protocol = GENEVE_ETHERNET;
 	header->geneve.vni = bpf_htonl(way->vni << 8);
 	header->identity_option = option_of(OPTION_IDENTITY, sizeof(header->identity));
@@ -66,43 +70,109 @@ static __always_inline void outer_write(struct tunnel_header *header, __u32 byte
 
 /* The receiver writes the real destination MAC, so both are the router's here. */
 static __always_inline void inner_ethernet_write(struct ethhdr *inner,
-						 const struct host_config *config)
+						 const struct host_config *config,
+						 __be16 protocol)
 {
 	mac_copy(inner->h_dest, config->router_mac);
 	mac_copy(inner->h_source, config->router_mac);
-	inner->h_proto = bpf_htons(ETH_P_IP);
+	inner->h_proto = protocol;
+}
+
+/* What stands between IDENTITY and the inner frame. */
+struct extras {
+	bool origin;
+	bool trace;
+	__u32 bytes;
+};
+
+/* In data, only what fits; a GSO packet's segments would each have it, and not fit. */
+static __always_inline struct extras extras_choose(const struct dispatch *way, bool gso,
+						   __u32 bytes, __u32 underlay_mtu)
+{
+	struct extras extras = {};
+
+	if (way->control)
+		extras.bytes = sizeof(struct geneve_option);
+	if (way->with_origin &&
+	    (way->control || (!gso && bytes + sizeof(struct origin_part) <= underlay_mtu))) {
+		extras.origin = true;
+		extras.bytes += sizeof(struct origin_part);
+	}
+	if (way->trace && !gso && bytes + extras.bytes + sizeof(struct trace_part) <= underlay_mtu) {
+		extras.trace = true;
+		extras.bytes += sizeof(struct trace_part);
+	}
+	return extras;
+}
+
+/* In the order of the contract; returns where the inner frame begins, NULL: out of room. */
+static __always_inline void *extras_write(void *at, const void *end,
+					  const struct host_config *config,
+					  const struct dispatch *way, const struct extras *extras)
+{
+	if (extras->origin) {
+		struct origin_part *origin = at;
+
+		at = origin + 1;
+		if (at > end)
+			return 0;
+		origin->option = option_of(OPTION_ORIGIN, sizeof(origin->host));
+		origin->host = *ADDRESS(config->host);
+	}
+	if (extras->trace) {
+		struct trace_part *trace = at;
+
+		at = trace + 1;
+		if (at > end)
+			return 0;
+		trace->option = option_of(OPTION_TRACE, sizeof(trace->trace));
+		trace->trace = bpf_htonl(way->trace);
+	}
+	if (way->control) {
+		struct geneve_option *control = at;
+
+		at = control + 1;
+		if (at > end)
+			return 0;
+		*control = option_of(way->control, 0);
+	}
+	return at;
+}
+
+static __always_inline int tunnel_write(struct __sk_buff *skb, const struct host_config *config,
+					const struct dispatch *way, const struct extras *extras,
+					__u32 bytes)
+{
+	struct frame frame = frame_of_skb(skb);
+	struct ethhdr *outer = frame.data, *inner;
+	struct tunnel_header *header = (void *)(outer + 1);
+
+	if ((void *)(header + 1) > frame.end)
+		return REASON_TRUNCATED;
+	outer->h_proto = bpf_htons(ETH_P_IP);
+	outer_write(header, bytes, config, way, IDENTITY_PART_BYTES + extras->bytes);
+	inner = extras_write(header + 1, frame.end, config, way, extras);
+	if (!inner || (void *)(inner + 1) > frame.end)
+		return REASON_TRUNCATED;
+	inner_ethernet_write(inner, config, way->protocol);
+	return GO_ON;
 }
 
 static __always_inline int encapsulate(struct __sk_buff *skb, const struct host_config *config,
 				       const struct dispatch *way)
 {
-	__u32 identity_bytes = sizeof(struct geneve_option) + sizeof(__be32);
-	__u32 outer_bytes = skb->len - sizeof(struct ethhdr) + TUNNEL_BYTES;
-	bool with_origin = way->to_transit && !skb->gso_size &&
-			   outer_bytes + sizeof(struct origin_part) <= config->underlay_mtu;
-	struct tunnel_header *header;
-	struct frame frame;
+	__u32 bytes = skb->len - sizeof(struct ethhdr) + TUNNEL_BYTES;
+	struct extras extras = extras_choose(way, skb->gso_size, bytes, config->underlay_mtu);
+	int left;
 
-	if (outer_bytes > IPV4_BYTES_MAX)
+	bytes += extras.bytes;
+	if (bytes > IPV4_BYTES_MAX)
 		return REASON_TOO_BIG;
-	if (!room_made(skb, TUNNEL_BYTES + (with_origin ? sizeof(struct origin_part) : 0)))
+	if (!room_made(skb, TUNNEL_BYTES + extras.bytes))
 		return REASON_ENCAPSULATION_FAILED;
-	frame = frame_of_skb(skb);
-	header = frame.data + sizeof(struct ethhdr);
-	if ((void *)header + TUNNEL_BYTES + sizeof(struct origin_part) > frame.end)
-		return REASON_TRUNCATED;
-	if (with_origin) {
-		struct origin_part *origin = (void *)(header + 1);
-
-		outer_write(header, outer_bytes + sizeof(*origin), config, way,
-			    identity_bytes + sizeof(*origin));
-		origin->option = option_of(OPTION_ORIGIN, sizeof(origin->host));
-		origin->host = *ADDRESS(config->host);
-		inner_ethernet_write((void *)(origin + 1), config);
-	} else {
-		outer_write(header, outer_bytes, config, way, identity_bytes);
-		inner_ethernet_write((void *)(header + 1), config);
-	}
+	left = tunnel_write(skb, config, way, &extras, bytes);
+	if (left != GO_ON)
+		return left;
 	if (bpf_redirect_neigh(config->uplink_ifindex, 0, 0, 0) != TC_ACT_REDIRECT)
 		return REASON_REDIRECT_FAILED;
 	return GO_ON;

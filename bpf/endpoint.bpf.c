@@ -2,7 +2,8 @@
 /* The endpoint program: what a workload sends, at the host's side of its interface.
  *
  * Nothing gets past it to the host's own stack: a packet is delivered on this
- * host, sent over the backplane, answered, or dropped with a reason.
+ * host, sent over the backplane, answered, or dropped with a reason. The stages
+ * below are the steps of docs/data-path.md, section 1.
  */
 #include "arp.h"
 #include "deliver.h"
@@ -13,20 +14,55 @@
 #include "location.h"
 #include "nd.h"
 #include "parse.h"
-#include "transit.h"
+#include "resize.h"
+#include "way.h"
 
-#define HEADERS_READ (sizeof(struct ethhdr) + IPV4_HEADER_MAX + sizeof(struct tcphdr))
+/* What has to lie in one piece of a packet without options or extension headers. */
+#define ARP_HEADERS (sizeof(struct ethhdr) + sizeof(struct arp_ipv4))
+#define IPV4_HEADERS (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct tcphdr))
+#define IPV6_HEADERS (sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + sizeof(struct tcphdr))
 
 /* A packet on its way out of an endpoint. */
 struct departure {
 	struct host_config *config;
 	struct port *port;
-	struct endpoint_key source;
-	struct endpoint_key destination;
+	struct arrival arrival;  /* as `deliver` has it, if it is for this host */
+	struct transport transport;
+	__u32 ports;             /* source << 16 | destination, or 0 */
+	__u32 trace;             /* 0: not traced */
+	__be16 protocol;         /* EtherType */
 	__u16 outer_port;
 	__u8 tos;
-	bool multicast_mac;
+	__u8 hops;               /* TTL or hop limit */
 };
+
+/* The port's columns of one family, in the order that struct port has them. */
+struct family {
+	struct address subnet;
+	struct address mask;
+	struct address gateway;
+	struct address address;
+};
+
+static __always_inline bool is_ipv6(const struct departure *d)
+{
+	return d->protocol == bpf_htons(ETH_P_IPV6);
+}
+
+static __always_inline struct family *family_of(const struct departure *d)
+{
+	return (void *)(is_ipv6(d) ? d->port->subnet6 : d->port->subnet4);
+}
+
+static __always_inline const struct address *source_of(const struct departure *d)
+{
+	return ADDRESS(d->arrival.source.address);
+}
+
+static __always_inline const struct address *destination_of(const struct departure *d)
+{
+	return ADDRESS(d->arrival.destination.address);
+}
 
 static __always_inline int port_find(struct __sk_buff *skb, struct departure *d)
 {
@@ -39,228 +75,464 @@ static __always_inline int port_find(struct __sk_buff *skb, struct departure *d)
 	return d->port ? GO_ON : REASON_NO_PORT;
 }
 
+/* ---- reading ---- */
+
 static __always_inline bool is_vlan(__be16 protocol)
 {
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
 }
 
-static __always_inline int ipv6_answer(struct __sk_buff *skb, struct departure *d)
-{
-	struct frame frame = frame_of_skb(skb);
-	struct ipv6hdr *ip = frame.data + sizeof(struct ethhdr);
-	int left = ipv6_check(ip, frame.end, frame.bytes - sizeof(struct ethhdr));
-	bool to_router, from_link_local;
-	struct address router;
-	__u8 *type;
-
-	if (left != GO_ON)
-		return left;
-	struct transport transport = ipv6_transport(ip, frame.end);
-
-	type = (void *)ip + transport.offset;
-	if (transport.offset && transport.protocol == IPPROTO_ICMPV6 &&
-	    transport.offset <= EXTENSIONS_BYTES_MAX && (void *)(type + 1) <= frame.end &&
-	    is_nd(*type))
-		return nd_answer(skb, d->config, d->port, transport.extended);
-	if (is_dhcp6(&transport, transport_ports(&transport, ip, frame.end)))
-		return dhcp6_answer(skb, d->config, d->port, transport.offset);
-	if (ip->daddr.s6_addr[0] == 0xff)
-		return REASON_MULTICAST;
-	address_link_local(&router, d->config->router_mac);
-	to_router = address_equal(ADDRESS(&ip->daddr), &router);
-	from_link_local = address_is_link_local(ADDRESS(&ip->saddr));
-	d->source.vni = d->port->vni;
-	*ADDRESS(d->source.address) = *ADDRESS(&ip->saddr);
-	if (from_link_local && to_router) {
-		left = echo_answer(skb, d->config, d->port, &transport, true);
-		return left == GO_ON ? REASON_LINK_LOCAL : left;
-	}
-	if (from_link_local || address_is_link_local(ADDRESS(&ip->daddr)))
-		return REASON_LINK_LOCAL;
-	if (!endpoint_owns(&d->source, skb->ifindex))
-		return REASON_SPOOFED_ADDRESS;
-	if (address_equal(ADDRESS(&ip->daddr), ADDRESS(d->port->gateway6))) {
-		left = echo_answer(skb, d->config, d->port, &transport, true);
-		return left == GO_ON ? REASON_GATEWAY : left;
-	}
-	return REASON_NOT_IP;
-}
-
-static __always_inline int ethernet_check(struct __sk_buff *skb, struct departure *d)
+/* A question's source was checked when it was a packet. */
+static __always_inline int ethernet_check(struct __sk_buff *skb, struct departure *d,
+					  __u8 question)
 {
 	struct frame frame = frame_of_skb(skb);
 	struct ethhdr *ethernet = frame.data;
 
 	if ((void *)(ethernet + 1) > frame.end)
 		return REASON_TRUNCATED;
+	d->protocol = ethernet->h_proto;
 	/* The kernel has taken the outer tag off the frame; a second one is still in it. */
-	if (skb->vlan_present || is_vlan(ethernet->h_proto))
+	if (skb->vlan_present || is_vlan(d->protocol))
 		return REASON_VLAN;
+	if (question)
+		return GO_ON;
 	if (!mac_equal(ethernet->h_source, d->port->mac))
 		return REASON_SPOOFED_MAC;
-	if (ethernet->h_proto == bpf_htons(ETH_P_ARP))
-		return arp_answer(skb, d->config, d->port);
-	if (ethernet->h_proto == bpf_htons(ETH_P_IPV6))
-		return ipv6_answer(skb, d);
-	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
-		return REASON_NOT_IP;
-	d->multicast_mac = ethernet->h_dest[0] & 1;
+	if (d->protocol != bpf_htons(ETH_P_ARP))
+		return GO_ON;
+	pull(skb, ARP_HEADERS);
+	return arp_answer(skb, d->config, d->port);
+}
+
+static __always_inline void flow_note(struct departure *d, const void *ip, const void *end)
+{
+	d->ports = transport_ports(&d->transport, ip, end);
+	d->arrival.source.vni = d->port->vni;
+	d->arrival.destination.vni = d->port->vni;
+}
+
+static __always_inline int ipv4_read(struct __sk_buff *skb, struct departure *d)
+{
+	struct frame frame;
+	struct iphdr *ip;
+	int left;
+
+	pull(skb, IPV4_HEADERS);
+	frame = frame_of_skb(skb);
+	ip = frame.data + sizeof(struct ethhdr);
+	left = ipv4_check(ip, frame.end, frame.bytes - sizeof(struct ethhdr));
+	if (left != GO_ON)
+		return left;
+	if (ip->ihl > sizeof(*ip) / 4) {
+		pull(skb, HEADERS_READ);
+		frame = frame_of_skb(skb);
+		ip = frame.data + sizeof(struct ethhdr);
+		if ((void *)(ip + 1) > frame.end)
+			return REASON_TRUNCATED;
+	}
+	d->transport = ipv4_transport(ip);
+	d->tos = ip->tos;
+	d->hops = ip->ttl;
+	address_from_ipv4(ADDRESS(d->arrival.source.address), ip->saddr);
+	address_from_ipv4(ADDRESS(d->arrival.destination.address), ip->daddr);
+	flow_note(d, ip, frame.end);
 	return GO_ON;
 }
 
-static __always_inline int size_check(struct __sk_buff *skb, const struct iphdr *ip,
-				      const void *end, __u32 endpoint_mtu)
+static __always_inline int ipv6_read(struct __sk_buff *skb, struct departure *d)
 {
-	__u32 headers;
+	struct frame frame;
+	struct ipv6hdr *ip;
+	int left;
 
-	if (!skb->gso_size)
-		return skb->len - sizeof(struct ethhdr) > endpoint_mtu ? REASON_TOO_BIG : GO_ON;
-	headers = segment_headers(ip, end);
+	pull(skb, IPV6_HEADERS);
+	frame = frame_of_skb(skb);
+	ip = frame.data + sizeof(struct ethhdr);
+	left = ipv6_check(ip, frame.end, frame.bytes - sizeof(struct ethhdr));
+	if (left != GO_ON)
+		return left;
+	if (is_extension(ip->nexthdr)) {
+		pull(skb, HEADERS_READ);
+		frame = frame_of_skb(skb);
+		ip = frame.data + sizeof(struct ethhdr);
+		if ((void *)(ip + 1) > frame.end)
+			return REASON_TRUNCATED;
+	}
+	d->transport = ipv6_transport(ip, frame.end);
+	d->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	d->hops = ip->hop_limit;
+	*ADDRESS(d->arrival.source.address) = *ADDRESS(&ip->saddr);
+	*ADDRESS(d->arrival.destination.address) = *ADDRESS(&ip->daddr);
+	flow_note(d, ip, frame.end);
+	return GO_ON;
+}
+
+/* Reads the IP header, once; from here on the packet's addresses are known. */
+static __noinline int packet_read(struct __sk_buff *skb, struct departure *d)
+{
+	if (d->protocol == bpf_htons(ETH_P_IP))
+		return ipv4_read(skb, d);
+	return is_ipv6(d) ? ipv6_read(skb, d) : REASON_NOT_IP;
+}
+
+/* ---- answering: step 6 ---- */
+
+static __always_inline int ipv4_answer(struct __sk_buff *skb, const struct departure *d)
+{
+	struct frame frame = frame_of_skb(skb);
+
+	if (is_dhcp(&d->transport, d->ports) &&
+	    transport_header(&d->transport, frame.data + sizeof(struct ethhdr), frame.end,
+			     sizeof(struct udphdr)))
+		return dhcp_answer(skb, d->config, d->port, d->transport.offset);
+	return GO_ON;
+}
+
+static __always_inline int ipv6_answer(struct __sk_buff *skb, const struct departure *d)
+{
+	struct frame frame = frame_of_skb(skb);
+	const __u8 *type;
+
+	if (is_dhcp6(&d->transport, d->ports))
+		return dhcp6_answer(skb, d->config, d->port, d->transport.offset);
+	if (d->transport.protocol != IPPROTO_ICMPV6)
+		return GO_ON;
+	type = transport_header(&d->transport, frame.data + sizeof(struct ethhdr), frame.end, 1);
+	if (type && is_nd(*type))
+		return nd_answer(skb, d->config, d->port, d->transport.extended);
+	return GO_ON;
+}
+
+static __always_inline int host_answer(struct __sk_buff *skb, const struct departure *d)
+{
+	if (d->transport.protocol == IPPROTO_TCP)
+		return GO_ON;
+	return is_ipv6(d) ? ipv6_answer(skb, d) : ipv4_answer(skb, d);
+}
+
+/* Echo requests to the router are answered; whatever else goes there ends with `otherwise`. */
+static __always_inline int router_answer(struct __sk_buff *skb, const struct departure *d,
+					 enum reason otherwise)
+{
+	int left = echo_answer(skb, d->config, d->port, &d->transport, is_ipv6(d));
+
+	return left == GO_ON ? otherwise : left;
+}
+
+/* ---- judging ---- */
+
+static __always_inline bool is_subnet_broadcast(const struct departure *d,
+						const struct family *family)
+{
+	__be32 host_bits = ~address_ipv4(&family->mask);
+
+	return bpf_ntohl(host_bits) > 1 &&
+	       address_in_subnet(destination_of(d), &family->subnet, &family->mask) &&
+	       !(~address_ipv4(destination_of(d)) & host_bits);
+}
+
+static __always_inline bool is_multicast(const struct departure *d)
+{
+	const struct address *to = destination_of(d);
+	__be32 ipv4 = address_ipv4(to);
+
+	if (is_ipv6(d))
+		return (to->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+	return (ipv4 & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || !~ipv4 ||
+	       is_subnet_broadcast(d, family_of(d));
+}
+
+static __always_inline bool multicast_mac(struct __sk_buff *skb)
+{
+	struct frame frame = frame_of_skb(skb);
+	struct ethhdr *ethernet = frame.data;
+
+	return (void *)(ethernet + 1) > frame.end || ethernet->h_dest[0] & 1;
+}
+
+static __always_inline int ipv4_scope(const struct address *a)
+{
+	__u32 ipv4 = bpf_ntohl(address_ipv4(a));
+	__u8 first = ipv4 >> 24;
+
+	if (ipv4 >> 16 == 0xa9fe)
+		return REASON_LINK_LOCAL;
+	return !first || first == 127 || first >= 240 ? REASON_MARTIAN : GO_ON;
+}
+
+/* Both mapped addresses and ::, ::1 begin with two words of zeros. */
+static __always_inline int ipv6_scope(const struct address *a)
+{
+	if (address_is_link_local(a))
+		return REASON_LINK_LOCAL;
+	if (a->word[0] | a->word[1])
+		return GO_ON;
+	if (a->word[2] == IPV4_MAPPED_WORD || (!a->word[2] && bpf_ntohl(a->word[3]) <= 1))
+		return REASON_MARTIAN;
+	return GO_ON;
+}
+
+/* May it leave the link, and be in a packet at all? */
+static __always_inline int scope_check(const struct departure *d)
+{
+	int left = is_ipv6(d) ? ipv6_scope(source_of(d)) : ipv4_scope(source_of(d));
+
+	if (left != GO_ON)
+		return left;
+	return is_ipv6(d) ? ipv6_scope(destination_of(d)) : ipv4_scope(destination_of(d));
+}
+
+/* From the link to the router's own address on it? */
+static __always_inline bool stays_on_link(const struct departure *d)
+{
+	struct address router;
+
+	if (!is_ipv6(d) || !address_is_link_local(source_of(d)))
+		return false;
+	address_link_local(&router, d->config->router_mac);
+	return address_equal(destination_of(d), &router);
+}
+
+static __always_inline int address_check(struct __sk_buff *skb, const struct departure *d)
+{
+	int left;
+
+	if (multicast_mac(skb) || is_multicast(d))
+		return REASON_MULTICAST;
+	left = scope_check(d);
+	if (left == REASON_LINK_LOCAL && stays_on_link(d))
+		return router_answer(skb, d, left);
+	if (left != GO_ON)
+		return left;
+	return endpoint_owns(&d->arrival.source, skb->ifindex) ? GO_ON : REASON_SPOOFED_ADDRESS;
+}
+
+static __always_inline bool matches(const struct trace_filter *filter, const struct departure *d)
+{
+	return (!filter->protocol || filter->protocol == d->transport.protocol) &&
+	       (!filter->source_port || filter->source_port == d->ports >> 16) &&
+	       (!filter->destination_port ||
+		filter->destination_port == (__u16)d->ports) &&
+	       (address_is_zero(ADDRESS(filter->destination)) ||
+		address_equal(ADDRESS(filter->destination), destination_of(d)));
+}
+
+static __noinline int trace_choose(struct __sk_buff *skb, struct departure *d)
+{
+	__u32 ifindex = skb->ifindex;
+	struct trace_filter *filter = bpf_map_lookup_elem(&trace_filters, &ifindex);
+
+	if (filter && filter->until_ns > clock_ns(d->config) && matches(filter, d))
+		d->trace = filter->trace;
+	return GO_ON;
+}
+
+static __always_inline int gso_size_check(struct __sk_buff *skb, const struct departure *d)
+{
+	struct frame frame = frame_of_skb(skb);
+	__u32 headers = segment_headers(&d->transport, frame.data + sizeof(struct ethhdr),
+					frame.end);
+
 	if (!headers)
 		return REASON_TRUNCATED;
-	return headers + skb->gso_size > endpoint_mtu ? REASON_TOO_BIG : GO_ON;
+	return headers + skb->gso_size > d->config->endpoint_mtu ? REASON_TOO_BIG : GO_ON;
 }
 
-static __always_inline bool is_multicast(__be32 destination)
+static __always_inline int size_check(struct __sk_buff *skb, const struct departure *d)
 {
-	return (destination & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) ||
-	       destination == bpf_htonl(0xffffffff);
+	if (skb->gso_size)
+		return gso_size_check(skb, d);
+	return skb->len - sizeof(struct ethhdr) > d->config->endpoint_mtu ? REASON_TOO_BIG : GO_ON;
 }
 
-static __always_inline bool on_link(const struct departure *d)
-{
-	return address_in_subnet(ADDRESS(d->destination.address), ADDRESS(d->port->subnet4),
-				 ADDRESS(d->port->mask4));
-}
-
-static __always_inline bool is_subnet_broadcast(const struct departure *d)
-{
-	__be32 host_bits = ~address_ipv4(ADDRESS(d->port->mask4));
-
-	return bpf_ntohl(host_bits) > 1 && on_link(d) &&
-	       !(~address_ipv4(ADDRESS(d->destination.address)) & host_bits);
-}
-
-/* Reads the IPv4 header, once; takes what routing between networks costs. */
-static __always_inline int packet_check(struct __sk_buff *skb, struct departure *d)
+static __always_inline int hops_decrement(struct __sk_buff *skb, const struct departure *d)
 {
 	struct frame frame = frame_of_skb(skb);
 	struct iphdr *ip = frame.data + sizeof(struct ethhdr);
-	int left = ipv4_check(ip, frame.end, frame.bytes - sizeof(struct ethhdr));
+	struct ipv6hdr *ip6 = (void *)ip;
 
-	if (left != GO_ON)
-		return left;
-	struct transport transport = ipv4_transport(ip);
-
-	if (is_dhcp(&transport, transport_ports(&transport, ip, frame.end)) &&
-	    (void *)ip + transport.offset + sizeof(struct udphdr) <= frame.end)
-		return dhcp_answer(skb, d->config, d->port, transport.offset);
-	d->source.vni = d->port->vni;
-	d->destination.vni = d->port->vni;
-	address_from_ipv4(ADDRESS(d->source.address), ip->saddr);
-	address_from_ipv4(ADDRESS(d->destination.address), ip->daddr);
-	if (d->multicast_mac)
-		return REASON_MULTICAST;
-	if (!endpoint_owns(&d->source, skb->ifindex))
-		return REASON_SPOOFED_ADDRESS;
-	if (is_multicast(ip->daddr) || is_subnet_broadcast(d))
-		return REASON_MULTICAST;
-	if (address_equal(ADDRESS(d->destination.address), ADDRESS(d->port->gateway4))) {
-		left = echo_answer(skb, d->config, d->port, &transport, false);
-		return left == GO_ON ? REASON_GATEWAY : left;
-	}
-	left = size_check(skb, ip, frame.end, d->config->endpoint_mtu);
-	if (left != GO_ON)
-		return left;
-
-	d->tos = ip->tos;
-	d->outer_port = source_port(flow_hash(ADDRESS(d->source.address),
-					      ADDRESS(d->destination.address),
-					      transport_ports(&transport, ip, frame.end), ip->protocol));
-	if (on_link(d))
+	if (is_ipv6(d)) {
+		if ((void *)(ip6 + 1) > frame.end)
+			return REASON_TRUNCATED;
+		ip6->hop_limit--;
 		return GO_ON;
-	if (ip->ttl <= 1)
-		return REASON_HOP_LIMIT;
+	}
+	if ((void *)(ip + 1) > frame.end)
+		return REASON_TRUNCATED;
 	ipv4_ttl_decrement(ip);
 	return GO_ON;
 }
 
-static __always_inline int send(struct __sk_buff *skb, const struct departure *d,
-				const struct address *to, bool to_transit, enum reason reason)
+/* What routing between networks costs. */
+static __always_inline int hops_check(struct __sk_buff *skb, const struct departure *d)
 {
-	struct dispatch way = {
-		.to = *to,
-		.vni = d->port->vni,
-		.identity = d->port->identity,
-		.port = d->outer_port,
-		.tos = d->tos,
-		.to_transit = to_transit,
-	};
-	int left = encapsulate(skb, d->config, &way);
+	struct family *family = family_of(d);
 
-	return left == GO_ON ? reason : left;
+	if (address_in_subnet(destination_of(d), &family->subnet, &family->mask))
+		return GO_ON;
+	return d->hops <= 1 ? REASON_HOP_LIMIT : hops_decrement(skb, d);
 }
+
+static __always_inline void flow_port(struct departure *d)
+{
+	d->outer_port = source_port(flow_hash(source_of(d), destination_of(d), d->ports,
+					      d->transport.protocol));
+}
+
+static __always_inline int packet_check(struct __sk_buff *skb, struct departure *d)
+{
+	int left = host_answer(skb, d);
+
+	if (left != GO_ON)
+		return left;
+	left = address_check(skb, d);
+	if (left != GO_ON)
+		return left;
+	if (d->config->tracing)
+		trace_choose(skb, d);
+	if (address_equal(destination_of(d), &family_of(d)->gateway))
+		return router_answer(skb, d, REASON_GATEWAY);
+	left = size_check(skb, d);
+	if (left != GO_ON)
+		return left;
+	flow_port(d);
+	return hops_check(skb, d);
+}
+
+/* ---- sending ---- */
 
 static __always_inline int deliver_same_host(struct __sk_buff *skb, const struct departure *d)
 {
-	struct local_endpoint *to = bpf_map_lookup_elem(&local, &d->destination);
+	struct local_endpoint *to = bpf_map_lookup_elem(&local, &d->arrival.destination);
 	int left;
 
 	if (!to)
 		return GO_ON;
-	left = endpoint_receive(skb, d->config, to);
-	return left == GO_ON ? REASON_DELIVERED_SAME_HOST : left;
+	left = deliver(skb, d->config, &d->arrival, to);
+	return left == REASON_DELIVERED ? REASON_DELIVERED_SAME_HOST : left;
 }
 
-/* Where the packet goes: `*to` and the reason it would leave with, or why it can't. */
-static __always_inline enum reason route(const struct departure *d, struct address **to)
+static __noinline int send(struct __sk_buff *skb, const struct departure *d,
+			   const struct way *way, __u8 control)
 {
-	struct prefix_key prefix = prefix_key_of(&d->destination);
-	struct transit_set *set;
+	struct dispatch dispatch = {
+		.to = *way->to,
+		.vni = d->port->vni,
+		.identity = d->port->identity,
+		.trace = d->trace,
+		.protocol = d->protocol,
+		.port = d->outer_port,
+		.tos = d->tos,
+		.control = control,
+		.with_origin = control ? control == OPTION_LOOKUP : way->to_transit,
+	};
 
-	*to = location_host(&d->destination, clock_ns(d->config));
-	if (*to)
-		return REASON_SENT_DIRECT;
-	set = bpf_map_lookup_elem(&routes, &prefix);
-	if (!set)
-		return REASON_NO_ROUTE;
-	*to = holder_choose(set, d->outer_port);
-	if (!*to)
-		return REASON_NO_ROUTE;
-	if (address_equal(*to, ADDRESS(d->config->host)))
-		return transit_next(d->config, &d->destination, d->outer_port, to);
-	return set->kind == TRANSIT_ROUTER ? REASON_SENT_ROUTER : REASON_SENT_SWITCH;
+	if (way->question)
+		question_send(skb, way->question);
+	return encapsulate(skb, d->config, &dispatch);
 }
 
-static __always_inline int route_and_send(struct __sk_buff *skb, const struct departure *d)
+/* Steps 15 to 17. A reason to pass with, and a way: it is to be sent there. */
+static __noinline int packet_way(struct __sk_buff *skb, const struct departure *d,
+				 struct way *way)
 {
-	struct address *to = 0;
-	enum reason reason = route(d, &to);
-	bool to_endpoint = reason == REASON_SENT_DIRECT || reason == REASON_SWITCHED;
+	int left = deliver_same_host(skb, d);
 
-	if (verdict_of(reason) != VERDICT_PASS || !to)
+	if (left != GO_ON)
+		return left;
+	return way_find(d->config, &d->arrival.destination, d->outer_port, way);
+}
+
+/* ---- questions: clones that become control messages, section 2 ---- */
+
+/* Cuts the packet to what an ICMP error would quote of it; not 0: the kernel won't. */
+static __noinline int quote_keep(struct __sk_buff *skb)
+{
+	__u8 quote[QUOTE_BYTES] = {};
+	__u32 bytes = skb->len - sizeof(struct ethhdr);
+
+	if (bytes > sizeof(quote))
+		bytes = sizeof(quote);
+	if (bytes < sizeof(struct iphdr) ||
+	    bpf_skb_load_bytes(skb, sizeof(struct ethhdr), quote, bytes) ||
+	    !resize(skb, sizeof(struct ethhdr) + bytes) ||
+	    bpf_skb_store_bytes(skb, sizeof(struct ethhdr), quote, bytes, 0))
+		return -1;
+	return 0;
+}
+
+/* No workload can set a mark: it stays behind in its network namespace. */
+static __always_inline __u8 question_of(const struct __sk_buff *skb)
+{
+	if (skb->mark == MARK_LOOKUP)
+		return OPTION_LOOKUP;
+	return skb->mark == MARK_ASK ? OPTION_ASK : 0;
+}
+
+static __noinline int question_way(struct departure *d, __u8 question, struct way *way)
+{
+	const struct endpoint_key *endpoint = &d->arrival.destination;
+	int reason;
+
+	flow_port(d);
+	if (question == OPTION_ASK)
+		return way_to_ask(endpoint, way);
+	reason = way_by_tables(d->config, endpoint, d->outer_port, way);
+	return verdict_of(reason) == VERDICT_PASS ? REASON_SENT_LOOKUP : reason;
+}
+
+/* ---- the program ---- */
+
+/* Through the headers; what is in them is known from here on. */
+static __always_inline int read_stages(struct __sk_buff *skb, struct departure *d,
+				       struct passage *passage, __u8 question)
+{
+	int left = ethernet_check(skb, d, question);
+
+	if (left != GO_ON)
+		return left;
+	left = packet_read(skb, d);
+	if (left != GO_ON)
+		return left;
+	passage->source = *source_of(d);
+	passage->destination = *destination_of(d);
+	return GO_ON;
+}
+
+/* Everything that can come of a packet but its being sent to another host. */
+static __always_inline int judge_stages(struct __sk_buff *skb, struct departure *d,
+					struct passage *passage, struct way *way)
+{
+	int left = packet_check(skb, d);
+
+	passage->trace = d->trace;
+	return left == GO_ON ? packet_way(skb, d, way) : left;
+}
+
+static __always_inline int stages(struct __sk_buff *skb, struct departure *d,
+				  struct passage *passage)
+{
+	struct way way = {};
+	__u8 question;
+	int reason, left = port_find(skb, d);
+
+	if (left != GO_ON)
+		return left;
+	passage->vni = d->port->vni;
+	question = question_of(skb);
+	skb->mark = 0;
+	left = read_stages(skb, d, passage, question);
+	if (left != GO_ON)
+		return left;
+	reason = question ? question_way(d, question, &way) : judge_stages(skb, d, passage, &way);
+	if (verdict_of(reason) != VERDICT_PASS || !way.to)
 		return reason;
-	return send(skb, d, to, !to_endpoint, reason);
-}
-
-static __always_inline int stages(struct __sk_buff *skb, struct passage *passage)
-{
-	struct departure d = {};
-	int left = port_find(skb, &d);
-
-	if (left != GO_ON)
-		return left;
-	pull(skb, HEADERS_READ);
-	left = ethernet_check(skb, &d);
-	if (left != GO_ON)
-		return left;
-	left = packet_check(skb, &d);
-	if (left != GO_ON)
-		return left;
-	left = deliver_same_host(skb, &d);
-	if (left != GO_ON)
-		return left;
-	return route_and_send(skb, &d);
+	passage->next = *way.to;
+	if (question && quote_keep(skb))
+		return REASON_ENCAPSULATION_FAILED;
+	left = send(skb, d, &way, question);
+	return left == GO_ON ? reason : left;
 }
 
 SEC("tc")
@@ -268,7 +540,8 @@ int endpoint(struct __sk_buff *skb)
 {
 	__u64 bytes = skb->len;
 	struct passage passage = {.ifindex = skb->ifindex};
-	enum reason reason = stages(skb, &passage);
+	struct departure departure = {};
+	enum reason reason = stages(skb, &departure, &passage);
 
 	return leave_tc(skb, &passage, PROGRAM_ENDPOINT, reason, bytes);
 }

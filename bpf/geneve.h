@@ -34,10 +34,18 @@ struct tunnel_header {
 	__be32 identity;
 };
 
-/* ... and after it, on the way to a transit table's holder. */
+#define IDENTITY_PART_BYTES (sizeof(struct geneve_option) + sizeof(__be32))
+
+/* ... and after it, on the way to a transit table's holder ... */
 struct origin_part {
 	struct geneve_option option;
 	struct address host;
+};
+
+/* ... and in traced packets. */
+struct trace_part {
+	struct geneve_option option;
+	__be32 trace;
 };
 
 #define OUTER_HEADERS \

@@ -29,11 +29,22 @@ struct frame {
 	__u64 bytes;
 };
 
+/* A pointer that the context holds in 32 bits. In assembly, since the compiler would move
+ * it about as the 32-bit number that it thinks it is, which the verifier won't have. */
+#define CONTEXT_POINTER(context, field)                                             \
+	({                                                                          \
+		void *pointer;                                                      \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                               \
+			     : "=r"(pointer)                                        \
+			     : "r"(context), "i"(__builtin_offsetof(typeof(*(context)), field))); \
+		pointer;                                                            \
+	})
+
 static __always_inline struct frame frame_of_skb(const struct __sk_buff *skb)
 {
 	return (struct frame){
-		.data = (void *)(long)skb->data,
-		.end = (void *)(long)skb->data_end,
+		.data = CONTEXT_POINTER(skb, data),
+		.end = CONTEXT_POINTER(skb, data_end),
 		.bytes = skb->len,
 	};
 }
@@ -91,9 +102,15 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
+/* How much of a packet is read to find the transport header and what it says: Ethernet and
+ * IPV4_HEADER_MAX + TCP fit easily, and usual chains of IPv6 extension headers. */
+#define IP_BYTES_READ 206
+#define HEADERS_READ (sizeof(struct ethhdr) + IP_BYTES_READ)
+
 /* Where the transport header is, past IPv4 options and IPv6 extension headers. */
 struct transport {
-	__u16 offset;    /* from the IP header; 0: none, or not to be found */
+	__u16 searched;  /* bytes of IP and extension headers that were walked */
+	__u8 offset;     /* from the IP header, < IP_BYTES_READ; 0: none, or not to be found */
 	__u8 protocol;   /* of the transport header, or of the header where the search ended */
 	bool fragment;   /* part of a packet; only the first has a transport header */
 	bool extended;   /* IPv6 extension headers are in front of it */
@@ -101,10 +118,14 @@ struct transport {
 
 static __always_inline struct transport ipv4_transport(const struct iphdr *ip)
 {
-	struct transport t = {.protocol = ip->protocol, .fragment = ipv4_is_fragment(ip)};
+	struct transport t = {
+		.searched = ip->ihl * 4,
+		.protocol = ip->protocol,
+		.fragment = ipv4_is_fragment(ip),
+	};
 
 	if (!(ip->frag_off & bpf_htons(FRAGMENT_OFFSET)))
-		t.offset = ip->ihl * 4;
+		t.offset = t.searched;
 	return t;
 }
 
@@ -117,7 +138,6 @@ struct extension {
 };
 #define IPV6_FRAGMENT_OFFSET 0xfff8
 #define IPV6_FRAGMENT_MORE 1
-#define EXTENSIONS_BYTES_MAX 2048
 
 static __always_inline bool is_extension(__u8 protocol)
 {
@@ -126,60 +146,84 @@ static __always_inline bool is_extension(__u8 protocol)
 	       protocol == IPPROTO_DSTOPTS;
 }
 
-/* Walks at most LIMIT_EXTENSION_HEADERS; what lies deeper, or beyond `end`, has no offset. */
+static __always_inline __u32 extension_bytes(const struct extension *header, __u8 protocol)
+{
+	if (protocol == IPPROTO_FRAGMENT)
+		return sizeof(*header);
+	return protocol == IPPROTO_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
+}
+
+/* One extension header; false: the search ends here, in front of it or behind it. */
+static __always_inline bool extension_pass(const struct ipv6hdr *ip, const void *end,
+					   struct transport *t)
+{
+	const struct extension *header = (const void *)ip + t->searched;
+	__u8 protocol = t->protocol;
+
+	t->extended = true;
+	if (t->searched > IP_BYTES_READ - sizeof(*header) || (const void *)(header + 1) > end)
+		return false;
+	t->searched += extension_bytes(header, protocol);
+	t->protocol = header->next;
+	if (protocol != IPPROTO_FRAGMENT)
+		return true;
+	if (header->fragment & bpf_htons(IPV6_FRAGMENT_OFFSET | IPV6_FRAGMENT_MORE))
+		t->fragment = true;
+	return !(header->fragment & bpf_htons(IPV6_FRAGMENT_OFFSET));
+}
+
+/* Walks at most LIMIT_EXTENSION_HEADERS; what lies deeper, or further than IP_BYTES_READ,
+ * has no offset. */
 static __always_inline struct transport ipv6_transport(const struct ipv6hdr *ip, const void *end)
 {
-	struct transport t = {.protocol = ip->nexthdr};
-	__u32 at = sizeof(*ip);
+	struct transport t = {.searched = sizeof(*ip), .protocol = ip->nexthdr};
 
 	for (int i = 0; i < LIMIT_EXTENSION_HEADERS; i++) {
-		const struct extension *header = (const void *)ip + at;
-
 		if (!is_extension(t.protocol))
 			break;
-		t.extended = true;
-		if (at > EXTENSIONS_BYTES_MAX || (const void *)(header + 1) > end)
+		if (!extension_pass(ip, end, &t))
 			return t;
-		if (t.protocol == IPPROTO_FRAGMENT) {
-			t.fragment |= header->fragment != 0 &&
-				      header->fragment & bpf_htons(IPV6_FRAGMENT_OFFSET |
-								   IPV6_FRAGMENT_MORE);
-			at += 8;
-			t.protocol = header->next;
-			if (header->fragment & bpf_htons(IPV6_FRAGMENT_OFFSET))
-				return t;
-			continue;
-		}
-		at += t.protocol == IPPROTO_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
-		t.protocol = header->next;
 	}
-	if (at <= EXTENSIONS_BYTES_MAX && !is_extension(t.protocol))
-		t.offset = at;
+	if (!is_extension(t.protocol) && t.searched < IP_BYTES_READ)
+		t.offset = t.searched;
 	return t;
+}
+
+/* The transport header's first `bytes`; NULL where there is none, or they can't be read. */
+static __always_inline const void *transport_header(const struct transport *t, const void *ip,
+						    const void *end, __u32 bytes)
+{
+	__u32 offset = t->offset;
+	const void *header;
+
+	if (!offset || offset > IP_BYTES_READ - bytes)
+		return 0;
+	header = ip + offset;
+	return header + bytes > end ? 0 : header;
 }
 
 /* source << 16 | destination; 0 where there are none, or they can't be read. */
 static __always_inline __u32 transport_ports(const struct transport *t, const void *ip,
 					     const void *end)
 {
-	const __be32 *ports = ip + t->offset;
+	const __be32 *ports;
 
-	if (!t->offset || t->fragment || !has_ports(t->protocol) || t->offset > EXTENSIONS_BYTES_MAX ||
-	    (const void *)(ports + 1) > end)
+	if (t->fragment || !has_ports(t->protocol))
 		return 0;
-	return bpf_ntohl(*ports);
+	ports = transport_header(t, ip, end, sizeof(*ports));
+	return ports ? bpf_ntohl(*ports) : 0;
 }
 
 /* Bytes of IP and transport header in front of each segment of a GSO packet; 0: unreadable. */
-static __always_inline __u32 segment_headers(const struct iphdr *ip, const void *end)
+static __always_inline __u32 segment_headers(const struct transport *t, const void *ip,
+					     const void *end)
 {
-	const struct tcphdr *tcp = (const void *)ip + ip->ihl * 4;
+	const struct tcphdr *tcp;
 
-	if (ip->protocol != IPPROTO_TCP)
-		return ip->ihl * 4 + 8;
-	if ((const void *)(tcp + 1) > end)
-		return 0;
-	return ip->ihl * 4 + tcp->doff * 4;
+	if (t->protocol != IPPROTO_TCP)
+		return t->searched + 8;
+	tcp = transport_header(t, ip, end, sizeof(*tcp));
+	return tcp ? t->searched + tcp->doff * 4 : 0;
 }
 
 #endif

@@ -4,6 +4,7 @@ import struct
 
 import backplane
 from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 
 CLASS = 0xFF4D
@@ -45,6 +46,29 @@ def sent(
     header = IP(src=source, dst=destination, **ip)
     upper = UDP(sport=4000, dport=53) if l4 is None else l4
     return bytes(Ether(dst=to, src=mac) / header / upper / payload)
+
+
+def sent6(
+    destination: str,
+    payload: bytes = b"hello",
+    *,
+    source: str = backplane.A6,
+    mac: str = backplane.A_MAC,
+    to: str = backplane.ROUTER_MAC,
+    l4: object = None,
+    extensions: bytes = b"",
+    **ip: object,
+) -> bytes:
+    """The same by IPv6. The extension headers' bytes come between IPv6 and l4; `nh` names the
+    first of them, their own next headers chain to l4."""
+    upper = UDP(sport=4000, dport=53) if l4 is None else l4
+    whole = IPv6(src=source, dst=destination, **ip) / upper / payload
+    if not extensions:
+        return bytes(Ether(dst=to, src=mac) / whole)
+    packet = bytes(whole)
+    plen = struct.pack("!H", len(packet) - 40 + len(extensions))
+    header = packet[:4] + plen + packet[6:40]
+    return bytes(Ether(dst=to, src=mac, type=0x86DD)) + header + extensions + packet[40:]
 
 
 def arp(
@@ -110,4 +134,4 @@ def named(value: object) -> str | None:
     return f"{len(value)}-bytes" if isinstance(value, bytes) else None
 
 
-__all__ = ["ICMP", "IP", "TCP", "UDP"]
+__all__ = ["ICMP", "IP", "TCP", "UDP", "IPv6"]
