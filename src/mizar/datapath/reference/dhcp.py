@@ -20,18 +20,21 @@ BOOTP_BYTES, ANSWER_BYTES = 240, 300
 PAD, END = 0, 255
 MASK, ROUTER, MTU, REQUESTED, LEASE, TYPE, SERVER_ID = 1, 3, 26, 50, 51, 53, 54
 DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6
+OPTION_BYTES = {TYPE: 1, REQUESTED: 4, SERVER_ID: 4}
 OPTIONS_MAX, OPTIONS6_MAX = 32, 16
+ETHERNET = bytes([1, 6])  # hardware type, and bytes of its addresses
 LEASE_S, RENEW_S, REBIND_S = 86400, 43200, 69120
 EVERYBODY = MAPPED + b"\xff" * 4
 
 SOLICIT, ADVERTISE, REQUEST6, CONFIRM, RENEW, REBIND, REPLY, INFORMATION = 1, 2, 3, 4, 5, 6, 7, 11
 CLIENT_ID6, SERVER_ID6, IA_NA, IA_ADDRESS, STATUS, RAPID_COMMIT = 1, 2, 3, 5, 13, 14
 CLIENT_ID_BYTES_MAX = 130
+IA_BYTES_MIN = 12
 
 
 def dhcp4(run: Passage, port: Port, packet: Datagram) -> End:
     """Raises Drop."""
-    request = packet.data[packet.transport.at + 8 :]
+    request = packet.data[packet.transport.at + 8 : packet.length]
     if len(request) < BOOTP_BYTES or request[236:240] != COOKIE or request[0] != 1:
         raise Drop("MALFORMED")
     if packet.source not in (MAPPED + bytes(4), port.ipv4.address):
@@ -53,7 +56,10 @@ def dhcp4(run: Passage, port: Port, packet: Datagram) -> End:
 
 
 def _answer_kind(port: Port, request: bytes) -> int | None:
-    options = dict(_options(request[BOOTP_BYTES:]))
+    options: dict[int, bytes] = {}
+    for code, body in _options(request[BOOTP_BYTES:]):
+        if len(body) == OPTION_BYTES.get(code):
+            options.setdefault(code, body)
     kind = options.get(TYPE, b"")
     if kind == bytes([DISCOVER]):
         return OFFER
@@ -83,7 +89,7 @@ def _options(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _answer(run: Passage, port: Port, request: bytes, kind: int) -> bytes:
     """The whole BOOTP message, padded."""
     own = bytes(4) if kind == NAK else port.ipv4.address[12:]
-    head = bytes([2]) + request[1:3] + bytes(1) + request[4:8] + bytes(2) + request[10:12]
+    head = bytes([2]) + ETHERNET + bytes(1) + request[4:8] + bytes(2) + request[10:12]
     fixed = head + bytes(4) + own + bytes(4) + request[24:28] + request[28:44] + bytes(64 + 128)
     gateway = port.ipv4.gateway[12:]
     says = [(TYPE, bytes([kind])), (SERVER_ID, gateway)]
@@ -103,11 +109,13 @@ def _answer(run: Passage, port: Port, request: bytes, kind: int) -> bytes:
 
 def dhcp6(run: Passage, port: Port, packet: Datagram) -> End:
     """Raises Drop."""
+    request = packet.data[packet.transport.at + 8 : packet.length]
+    if len(request) < 4:
+        raise Drop("MALFORMED")
     source = packet.source
     link_local = source[0] == 0xFE and source[1] & 0xC0 == 0x80
     if not link_local and source != port.ipv6.address:
         raise Drop("SPOOFED_ADDRESS")
-    request = packet.data[packet.transport.at + 8 :]
     answer = _answer6(run, port, request)
     if answer is None:
         return End("DHCP_IGNORED")
@@ -125,30 +133,24 @@ def _send6(run: Passage, port: Port, to: Address, message: bytes) -> End:
 
 def _answer6(run: Passage, port: Port, request: bytes) -> bytes | None:
     """The message that answers a request, or None where it isn't answered."""
-    if len(request) < 4 or request[0] not in (
-        SOLICIT,
-        REQUEST6,
-        CONFIRM,
-        RENEW,
-        REBIND,
-        INFORMATION,
-    ):
-        return None
     kind = request[0]
-    options = _first_options6(request[4:])
-    client = options.get(CLIENT_ID6, b"")
-    if port.ipv6.address == NOWHERE or not 1 <= len(client) <= CLIENT_ID_BYTES_MAX:
+    if kind not in (SOLICIT, REQUEST6, CONFIRM, RENEW, REBIND, INFORMATION):
+        return None
+    options = [*_options6(request[4:])]
+    client = _first6(options, CLIENT_ID6, 1, CLIENT_ID_BYTES_MAX)
+    if port.ipv6.address == NOWHERE or client is None:
         return None
     server = struct.pack("!HH", 3, 1) + run.config.router_mac
-    if options.get(SERVER_ID6, server) != server:
+    if any(code == SERVER_ID6 and body != server for code, body in options):
         return None
-    rapid = kind == SOLICIT and RAPID_COMMIT in options
+    rapid = kind == SOLICIT and _first6(options, RAPID_COMMIT) is not None
+    association = _first6(options, IA_NA, IA_BYTES_MIN)
     answer = ADVERTISE if kind == SOLICIT and not rapid else REPLY
     says = _option6(CLIENT_ID6, client) + _option6(SERVER_ID6, server)
     if rapid:
         says += _option6(RAPID_COMMIT, b"")
-    if IA_NA in options and kind not in (CONFIRM, INFORMATION):
-        says += _leased(port, options[IA_NA][:4])
+    if association is not None and kind not in (CONFIRM, INFORMATION):
+        says += _leased(port, association[:4])
     if kind == CONFIRM:
         says += _option6(STATUS, bytes(2))
     return bytes([answer]) + request[1:4] + says
@@ -165,16 +167,22 @@ def _option6(code: int, body: bytes) -> bytes:
     return struct.pack("!HH", code, len(body)) + body
 
 
-def _first_options6(data: bytes) -> dict[int, bytes]:
-    """The first option of each code among the first OPTIONS6_MAX."""
-    found: dict[int, bytes] = {}
+def _options6(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(code, body), at most OPTIONS6_MAX; those cut off aren't there."""
     at = 0
     for _ in range(OPTIONS6_MAX):
         if at + 4 > len(data):
-            break
+            return
         code, size = struct.unpack_from("!HH", data, at)
         if at + 4 + size > len(data):
-            break
-        found.setdefault(code, data[at + 4 : at + 4 + size])
+            return
+        yield code, data[at + 4 : at + 4 + size]
         at += 4 + size
-    return found
+
+
+def _first6(
+    options: list[tuple[int, bytes]], code: int, least: int = 0, most: int = 65535
+) -> bytes | None:
+    """The body of the first option of that code whose length is within bounds."""
+    bodies = (body for kind, body in options if kind == code and least <= len(body) <= most)
+    return next(bodies, None)

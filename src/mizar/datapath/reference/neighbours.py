@@ -62,19 +62,21 @@ def router_link_local(run: Passage) -> Address:
 
 def discovery(run: Passage, port: Port, packet: Datagram) -> End:
     """Raises Drop."""
-    message = packet.data[packet.transport.at :]
-    kind = message[0]
-    if packet.transport.extended or packet.hops != 255 or message[1:2] != b"\0":
+    message = packet.data[packet.transport.at : packet.length]
+    if packet.transport.extended or packet.hops != 255:
         return End("ND_IGNORED")
-    if kind not in (ROUTER_SOLICITATION, NEIGHBOUR_SOLICITATION):
+    if len(message) < 8:
+        raise Drop("TRUNCATED")
+    kind, code = message[:2]
+    if code or kind not in (ROUTER_SOLICITATION, NEIGHBOUR_SOLICITATION):
         return End("ND_IGNORED")
     source = packet.source
     link_local = source[0] == 0xFE and source[1] & 0xC0 == 0x80
     if source != NOWHERE and not link_local and not run.is_own(source):
         raise Drop("SPOOFED_ADDRESS")
-    if len(message) < (24 if kind == NEIGHBOUR_SOLICITATION else 8):
-        raise Drop("TRUNCATED")
     if kind == NEIGHBOUR_SOLICITATION:
+        if len(message) < 24:
+            raise Drop("TRUNCATED")
         return _advertise_neighbour(run, port, source, message[8:24])
     return _advertise_router(run, port, source)
 
