@@ -8,6 +8,7 @@
 
 #define DHCP_SERVER_PORT 67
 #define DHCP_CLIENT_PORT 68
+#define DHCP_PORTS (DHCP_CLIENT_PORT << 16 | DHCP_SERVER_PORT)  /* of a question */
 #define DHCP_REQUEST_OP 1
 #define DHCP_REPLY_OP 2
 #define DHCP_MAGIC 0x63825363
@@ -92,12 +93,6 @@ struct dhcp_asked {
 	bool has_requested;
 	bool has_server;
 };
-
-static __always_inline bool is_dhcp(const struct transport *transport, __u32 ports)
-{
-	return ports == (DHCP_CLIENT_PORT << 16 | DHCP_SERVER_PORT) &&
-	       transport->protocol == IPPROTO_UDP;
-}
 
 /* The option at `at`, whose length fits. */
 static __always_inline void dhcp_option_read(struct __sk_buff *skb, __u32 at, __u8 code,

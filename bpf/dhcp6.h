@@ -8,6 +8,7 @@
 
 #define DHCP6_CLIENT_PORT 546
 #define DHCP6_SERVER_PORT 547
+#define DHCP6_PORTS (DHCP6_CLIENT_PORT << 16 | DHCP6_SERVER_PORT)  /* of a question */
 #define DHCP6_OPTIONS_READ 16
 #define DHCP6_CLIENT_ID_MAX 130
 #define DHCP6_T1_S 43200
@@ -87,12 +88,6 @@ struct dhcp6_asked {
 	bool other_server;
 	struct address source;
 };
-
-static __always_inline bool is_dhcp6(const struct transport *transport, __u32 ports)
-{
-	return ports == (DHCP6_CLIENT_PORT << 16 | DHCP6_SERVER_PORT) &&
-	       transport->protocol == IPPROTO_UDP;
-}
 
 static __always_inline struct dhcp6_duid dhcp6_duid(const struct host_config *config)
 {

@@ -58,7 +58,8 @@ static __noinline int echo_answer(struct __sk_buff *skb, const struct host_confi
 	__be16 before;
 	int left;
 
-	if (!transport->offset || transport->fragment ||
+	if (!transport->offset || transport->offset > IP_BYTES_READ - sizeof(icmp) ||
+	    transport->fragment ||
 	    transport->protocol != (is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) ||
 	    bpf_skb_load_bytes(skb, at, &icmp, sizeof(icmp)) ||
 	    icmp.type != (is_ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST) || icmp.code)

@@ -178,15 +178,21 @@ static __noinline int packet_read(struct __sk_buff *skb, struct departure *d)
 
 /* ---- answering: step 6 ---- */
 
-static __always_inline int ipv4_answer(struct __sk_buff *skb, const struct departure *d)
+/* Is there a UDP header, and all of it? */
+static __always_inline bool is_udp(struct __sk_buff *skb, const struct departure *d)
 {
 	struct frame frame = frame_of_skb(skb);
 
-	if (is_dhcp(&d->transport, d->ports) &&
-	    transport_header(&d->transport, frame.data + sizeof(struct ethhdr), frame.end,
-			     sizeof(struct udphdr)))
-		return dhcp_answer(skb, d->config, d->port, d->transport.offset);
-	return GO_ON;
+	return d->transport.protocol == IPPROTO_UDP &&
+	       transport_header(&d->transport, frame.data + sizeof(struct ethhdr), frame.end,
+				sizeof(struct udphdr));
+}
+
+static __always_inline int ipv4_answer(struct __sk_buff *skb, const struct departure *d)
+{
+	if (d->ports != DHCP_PORTS || !is_udp(skb, d))
+		return GO_ON;
+	return dhcp_answer(skb, d->config, d->port, d->transport.offset);
 }
 
 static __always_inline int ipv6_answer(struct __sk_buff *skb, const struct departure *d)
@@ -194,7 +200,7 @@ static __always_inline int ipv6_answer(struct __sk_buff *skb, const struct depar
 	struct frame frame = frame_of_skb(skb);
 	const __u8 *type;
 
-	if (is_dhcp6(&d->transport, d->ports))
+	if (d->ports == DHCP6_PORTS && is_udp(skb, d))
 		return dhcp6_answer(skb, d->config, d->port, d->transport.offset);
 	if (d->transport.protocol != IPPROTO_ICMPV6)
 		return GO_ON;

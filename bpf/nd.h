@@ -7,6 +7,7 @@
 #include "answer.h"
 
 /* linux/icmpv6.h lacks the messages; numbers of RFC 4861, 4.1 to 4.6. */
+#define ND_OFFSET (sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
 #define ND_ROUTER_SOLICIT 133
 #define ND_ROUTER_ADVERT 134
 #define ND_NEIGHBOUR_SOLICIT 135
@@ -81,38 +82,28 @@ struct router_advertisement {
 /* Who asked; zero: duplicate address detection. */
 struct nd_question {
 	__u8 type;
+	__u16 bytes;  /* of ICMPv6 */
 	struct endpoint_key source;
 };
 
 static __always_inline int nd_read(struct __sk_buff *skb, const struct port *port, bool extended,
 				   struct nd_question *asked)
 {
-	struct frame frame = frame_of_skb(skb);
-	struct ipv6hdr *ip = frame.data + sizeof(struct ethhdr);
-	struct icmp_head *message = (void *)(ip + 1);
+	struct icmp_head message;
+	struct ipv6hdr ip;
 
-	if ((void *)(ip + 1) > frame.end)
+	if (bpf_skb_load_bytes(skb, sizeof(struct ethhdr), &ip, sizeof(ip)))
 		return REASON_TRUNCATED;
-	if (extended || ip->hop_limit != ND_HOPS)
+	if (extended || ip.hop_limit != ND_HOPS)
 		return REASON_ND_IGNORED;
-	if (bpf_ntohs(ip->payload_len) < sizeof(*message) || (void *)(message + 1) > frame.end)
+	if (bpf_ntohs(ip.payload_len) < sizeof(message) ||
+	    bpf_skb_load_bytes(skb, ND_OFFSET, &message, sizeof(message)))
 		return REASON_TRUNCATED;
-	asked->type = message->type;
+	asked->type = message.type;
+	asked->bytes = bpf_ntohs(ip.payload_len);
 	asked->source.vni = port->vni;
-	*ADDRESS(asked->source.address) = *ADDRESS(&ip->saddr);
-	return message->code ? REASON_ND_IGNORED : GO_ON;
-}
-
-static __always_inline int nd_target_read(struct __sk_buff *skb, struct endpoint_key *target)
-{
-	struct frame frame = frame_of_skb(skb);
-	struct ipv6hdr *ip = frame.data + sizeof(struct ethhdr);
-	struct neighbour_solicitation *asked = (void *)(ip + 1);
-
-	if ((void *)(asked + 1) > frame.end || bpf_ntohs(ip->payload_len) < sizeof(*asked))
-		return REASON_TRUNCATED;
-	*ADDRESS(target->address) = asked->target;
-	return GO_ON;
+	*ADDRESS(asked->source.address) = *ADDRESS(&ip.saddr);
+	return message.code ? REASON_ND_IGNORED : GO_ON;
 }
 
 static __always_inline bool nd_source_allowed(const struct nd_question *asked, __u32 ifindex)
@@ -147,11 +138,12 @@ static __noinline int neighbour_advertise(struct __sk_buff *skb, const struct ho
 	const struct address *target = ADDRESS(key.address);
 	struct neighbour_advertisement *answer = answer_scratch();
 	struct address router, to = nd_asker(asked);
-	int left = nd_target_read(skb, &key);
 	bool is_router;
 
-	if (left != GO_ON)
-		return left;
+	if (asked->bytes < sizeof(struct neighbour_solicitation) ||
+	    bpf_skb_load_bytes(skb, ND_OFFSET + offsetof(struct neighbour_solicitation, target),
+			       key.address, sizeof(key.address)))
+		return REASON_TRUNCATED;
 	address_link_local(&router, config->router_mac);
 	is_router = address_equal(target, &router);
 	if (!answer || endpoint_owns(&key, skb->ifindex) ||
