@@ -72,7 +72,7 @@ def _settle(path: datapath.Datapath, index: int, mode: str) -> None:
 def _apply(path: datapath.Datapath, index: int, workload: str) -> None:
     mtu = paths.UNDERLAY_MTU - tables.TUNNEL_OVERHEAD
     plumber = plumbing.Plumbing(path.pins, path.attachments, namespaces.PREFIX, mtu)
-    sync.Sync(mirror.Mirror(path.maps), plumber).replace(_entries(index, workload))
+    sync.Sync(mirror.Mirror(path.maps, path.make_room), plumber).replace(_entries(index, workload))
 
 
 def _entries(index: int, workload: str) -> list[entries.Entry]:

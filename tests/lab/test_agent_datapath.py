@@ -1,11 +1,13 @@
 """The data path of a host in the kernel: pins adopted, damaged, upgraded; both attachments."""
 
+import errno
 import fcntl
 import os
 import socket
 import struct
 import subprocess
 import time
+from pathlib import Path
 
 import agents
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from mizar.agent import mirror, plumbing, sync
 from mizar.bpf import errors, links, maps
 from mizar.datapath import attachments, counters, host, namespaces, netlink, pins, tables
+from mizar.plan import entries
 
 MTU = 1500
 SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40  # netdevice(7)
@@ -44,7 +47,7 @@ class Machine:
         self.plumbing = plumbing.Plumbing(
             self.path.pins, self.path.attachments, self.name, mtu - tables.TUNNEL_OVERHEAD
         )
-        self.mirror = mirror.Mirror(self.path.maps)
+        self.mirror = mirror.Mirror(self.path.maps, self.path.make_room)
         self.sync = sync.Sync(self.mirror, self.plumbing)
 
     def close(self):
@@ -53,12 +56,13 @@ class Machine:
             self.plumbing.close()
             self.path = None
 
-    def snapshot(self):
+    def snapshot(self, *more):
         """Two endpoints; switches new programs in where they waited for it."""
-        self.sync.replace(agents.state_of("alpha", 10, 11))
+        self.sync.replace([*agents.state_of("alpha", 10, 11), *more])
         assert not self.sync.failures
         if self.path.pending:
             self.path.settle()
+        self.path.complete()
 
     def config(self):
         return self.path.maps["host_config"].lookup(0)
@@ -80,10 +84,19 @@ class Machine:
         output = agents.command(*words, inside=f"{self.name}-blue.e10", check=False)
         return int(output.partition(" packets transmitted, ")[2].split()[0])
 
+    def memory(self):
+        """Bytes of kernel memory that the maps are charged for."""
+        return sum(map(memory, self.path.maps.values()))
+
     def flow(self, count):
         words = ["ping", "-q", "-n", "-W", "1", "-i", "0.01", "-c", str(count), "10.0.0.11"]
         net = f"--net=/run/netns/{self.name}-blue.e10"
         return subprocess.Popen(["nsenter", net, *words], stdout=subprocess.PIPE, text=True)
+
+
+def memory(table):
+    text = Path(f"/proc/self/fdinfo/{table.fd}").read_text()
+    return int(text.partition("memlock:")[2].split()[0])
 
 
 @pytest.fixture
@@ -225,6 +238,91 @@ def test_a_new_build_with_another_cache_is_switched_in_at_once(machine):
     assert not machine.path.pending
     assert not set(machine.program_ids().values()) & set(running.values())
     assert machine.ping() == 3
+
+
+SWITCH = [
+    entries.SwitchNetworkEntry(agents.VNI, "10.0.0.0/24", 1),
+    *(agents.places(number, "alpha") for number in (10, 11, 12)),
+]
+
+
+def test_without_transit_tables_a_host_needs_less_than_20_mib_for_maps(machine):
+    machine.start("xdp")
+    machine.snapshot()
+    assert machine.memory() < 20 << 20
+    machine.snapshot(*SWITCH)
+    assert machine.memory() > 20 << 20, "the whole table has buckets for a million endpoints"
+
+
+@pytest.mark.parametrize("mode", ["tcx", "xdp"])
+def test_a_host_that_becomes_a_transit_switch_gets_the_table_under_traffic(machine, mode):
+    machine.start(mode)
+    machine.snapshot()
+    small = machine.path.maps["switch_endpoints"]
+    assert small.max_entries == 1
+    small.update((1, bytes(16)), (bytes(16), 7, 7))
+    running = machine.program_ids()
+    with machine.flow(60) as flow:
+        time.sleep(0.2)
+        machine.snapshot(*SWITCH)
+        output, _ = flow.communicate(timeout=20)
+    assert "60 received" in output
+    table = machine.path.maps["switch_endpoints"]
+    assert table.max_entries == machine.path.types.enum("limit")["LIMIT_SWITCH_ENDPOINTS"]
+    assert len(list(table.keys())) == 4, "the row that was there, and three"
+    switched = machine.program_ids()
+    assert switched.keys() == running.keys()
+    assert not set(switched.values()) & set(running.values())
+    machine.start(mode)
+    machine.snapshot(*SWITCH)
+    assert machine.mirror.writes == 1, "the row that is nobody's goes"
+    assert machine.program_ids() == switched
+    assert not machine.path.pending
+
+
+def test_a_new_layout_of_a_transit_switch_is_filled_before_it_is_switched_in(machine):
+    machine.start("tcx")
+    machine.snapshot(*SWITCH)
+    running = machine.program_ids()
+    machine.path.pins.record_layout("switch_endpoints", "something-else")
+    machine.start("tcx")
+    assert machine.path.pending
+    machine.sync.replace([*agents.state_of("alpha", 10, 11), *SWITCH])
+    assert machine.program_ids() == running
+    machine.snapshot(*SWITCH)
+    assert not set(machine.program_ids().values()) & set(running.values())
+    assert len(list(machine.path.maps["switch_endpoints"].keys())) == 3
+    machine.start("tcx")
+    assert not machine.path.pending
+
+
+def test_a_table_that_the_kernel_has_no_memory_for_fails_its_rows_and_nothing_else(machine):
+    machine.start("tcx")
+    refusal = errors.BpfError(errno.ENOMEM, "map switch_endpoints")
+
+    def no_room(name):
+        if name == "switch_endpoints":
+            raise refusal
+
+    machine.sync = sync.Sync(mirror.Mirror(machine.path.maps, no_room), machine.plumbing)
+    machine.sync.replace([*agents.state_of("alpha", 10, 11), *SWITCH])
+    assert {failure.message for failure in machine.sync.failures} == {str(refusal)}
+    assert len(machine.sync.failures) == 3
+    assert machine.ping() == 3
+
+
+def test_tables_are_complete_from_a_whole_snapshot_until_they_are_lost(machine):
+    machine.start("tcx")
+    assert machine.config().tables_complete == 0
+    machine.snapshot()
+    assert machine.config().tables_complete == 1
+    machine.start("tcx")
+    assert machine.config().tables_complete == 1
+    machine.path.attachments.detach_all()
+    pins.remove(machine.path.pins.links)
+    (machine.path.pins.maps / "routes").unlink()
+    machine.start("tcx")
+    assert machine.config().tables_complete == 0
 
 
 def test_a_map_that_a_program_is_pinned_for_is_told_apart(machine):

@@ -164,6 +164,7 @@ class Host:
         if self._path.pending:
             self._path.settle()
             self._path.attach_uplink(self._wire.ifindex, self._mode)
+        self._path.complete()
 
     async def _retry_for_ever(self, stream_client: client.Client) -> None:
         """Tries what failed again when it is due; tells the server of what changed by itself."""

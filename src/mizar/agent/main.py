@@ -109,7 +109,7 @@ def _agent(
 ) -> host.Host:
     endpoint_mtu = wire.mtu - tables.TUNNEL_OVERHEAD
     plumber = plumbing.Plumbing(path.pins, path.attachments, prefix, endpoint_mtu)
-    desired = sync.Sync(mirror.Mirror(path.maps), plumber)
+    desired = sync.Sync(mirror.Mirror(path.maps, path.make_room), plumber)
     asking = probes.Wire(path.types, wire.address)
     probing = probes.Probes(asking, path.maps["silent_holders"])
     return host.Host(name, wire, mode, path, desired, probing)

@@ -5,7 +5,7 @@ Read once when the agent starts; nobody else writes these maps afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
@@ -30,11 +30,18 @@ class Table(Protocol):
 
 
 class Mirror:
-    """``maps``: by name. ``writes``: rows written and deleted so far."""
+    """``maps``: by name, looked up at each write. ``writes``: rows written and deleted so far.
 
-    def __init__(self, maps: Mapping[str, Table]) -> None:
-        self._maps = {name: maps[name] for name in tables.MAPS}
-        self._rows = {name: dict(table.items()) for name, table in self._maps.items()}
+    ``make_room`` is told of each map before rows are written to it, and may replace it by
+    one with the same rows; a BpfError of it counts as the rows'.
+    """
+
+    def __init__(
+        self, maps: Mapping[str, Table], make_room: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._maps = maps
+        self._make_room = make_room
+        self._rows = {name: dict(maps[name].items()) for name in tables.MAPS}
         self.writes = 0
         self._holders: tuple[int, frozenset[bytes]] = (-1, frozenset())
 
@@ -74,6 +81,10 @@ class Mirror:
                 del self._rows[name][key]
 
     def _put(self, name: str, rows: list[tables.Row]) -> dict[RowKey, str]:
+        try:
+            self._make_room(name)
+        except errors.BpfError as error:
+            return {(name, row.key): str(error) for row in rows}
         if len(rows) >= BATCH_MIN:
             try:
                 self._maps[name].update_batch([r.key for r in rows], [r.value for r in rows])

@@ -37,6 +37,10 @@ class Attachments:
         self.hold = False
         """True: attachments keep the program they have (until `refresh`)."""
 
+    def use(self, loaded: dict[str, programs.Program]) -> None:
+        """Attaches these programs from now on; `refresh` replaces what is attached."""
+        self._programs = loaded
+
     def endpoint(self, interface: str, ifindex: int) -> None:
         """Program ``endpoint`` on the host's side of a workload's interface."""
         self._filter(interface, self._programs[ENDPOINT], ifindex)

@@ -4,6 +4,10 @@ The maps are the truth of what runs. A new build of the programs takes over the
 maps whose layout is the same and switches every attachment atomically; where a
 layout differs (or a pin is missing or damaged) there are new maps, which must be
 filled before the switch: `Datapath.pending` is True until `settle`. Caches start empty.
+
+The table of transit switches costs 16 MiB for its buckets alone, so it has room for one
+row until the host holds a transit switch; `Datapath.make_room` then switches a full one in,
+likewise. A host that loses the role keeps the room, until its pins are removed.
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ from mizar.datapath import attachments, pins, tables
 
 OBJECTS = ("endpoint", "uplink")
 LOOPBACK_FORWARDING = Path("/proc/sys/net/ipv4/conf/lo/forwarding")
+SWITCH_TABLES = ("switch_networks", "switch_endpoints")
+"""The tables of transit switches; the last one is made small where there are none."""
+
+LARGE = "switch_endpoints"
 PROGRAMS = (attachments.ENDPOINT, attachments.UPLINK_TCX, attachments.UPLINK_XDP)
 
 
@@ -45,7 +53,12 @@ class Datapath:
         self._fresh = fresh
 
     def configure(self, address: str, ifindex: int, mtu: int) -> None:
-        """Writes the host's own row. ``mtu``: bytes of an IP packet on the uplink."""
+        """Writes the host's own row. ``mtu``: bytes of an IP packet on the uplink.
+
+        Tables that are new and in force hold nothing yet: they count as incomplete.
+        """
+        if self._fresh.intersection(tables.MAPS) and not self.pending:
+            self._configure(tables_complete=0)
         self._configure(
             host=tables.address_bytes(address),
             router_mac=tables.ROUTER_MAC,
@@ -57,6 +70,33 @@ class Datapath:
     def trace(self, on: bool) -> None:
         """Lets the endpoint program look at ``trace_filters``, or not."""
         self._configure(tracing=int(on))
+
+    def complete(self) -> None:
+        """Says, in answers to PROBEs too, that the tables hold a whole snapshot."""
+        self._configure(tables_complete=1)
+
+    def make_room(self, name: str) -> None:
+        """Gives a table that is to be written its full size, if it hasn't that.
+
+        The rows are copied and the programs loaded anew; what runs goes on until all is
+        switched at once. Raises `mizar.bpf.errors.BpfError`, and then nothing has changed.
+        """
+        small = self.maps[LARGE]
+        if name not in SWITCH_TABLES or small.max_entries == small.spec.max_entries:
+            return
+        kept = {name: table for name, table in self.maps.items() if name != LARGE}
+        new = objects.load(_specs(), reuse=kept)
+        rows = [*small.items()]
+        new.maps[LARGE].update_batch([key for key, _ in rows], [value for _, value in rows])
+        outdated = (small, *self._programs.values())
+        self.maps[LARGE] = new.maps[LARGE]
+        self._programs = new.programs
+        self.attachments.use(new.programs)
+        self._fresh |= {LARGE}
+        if not self.pending:
+            self.settle()
+        for handle in outdated:
+            handle.close()
 
     def settle(self) -> None:
         """Makes this build the one that runs: pins it, and replaces the programs everywhere."""
@@ -112,7 +152,7 @@ def prepare(root: Path, tcx: bool) -> Datapath:
     """
     pinned = pins.Pins(root)
     pinned.make()
-    specs = [objects.shipped(name) for name in OBJECTS]
+    specs = _specs()
     types = specs[-1].types
     version = hashlib.sha256(b"".join(spec.content for spec in specs)).hexdigest()[:16]
     kept = _open_maps(pinned, specs)
@@ -120,8 +160,12 @@ def prepare(root: Path, tcx: bool) -> Datapath:
     running = {} if fresh else _open_programs(pinned, version)
     if running:
         return Datapath(pinned, version, types, kept, running, fresh, tcx)
-    new = objects.load(specs, reuse=kept)
+    new = objects.load(specs, reuse=kept, max_entries={LARGE: 1})
     return Datapath(pinned, version, types, new.maps, new.programs, fresh, tcx)
+
+
+def _specs() -> list[objects.ObjectSpec]:
+    return [objects.shipped(name) for name in OBJECTS]
 
 
 def _allow_next_hops() -> None:
@@ -164,7 +208,10 @@ def _open_programs(pinned: pins.Pins, version: str) -> dict[str, programs.Progra
 
 
 def _fingerprint(spec: maps.MapSpec) -> str:
-    """Equal for maps whose rows mean the same bytes: type, size, flags, and every field."""
+    """Equal for maps whose rows mean the same bytes: type, size, flags, and every field.
+
+    The size is the full one: how many rows a map was made for is the kernel's to say.
+    """
     codecs = [(c.name, c.fields, c.layout) if c else None for c in (spec.key, spec.value)]
     text = repr((spec.type, spec.max_entries, spec.flags, codecs))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
