@@ -11,7 +11,7 @@
  *                ports: of unfragmented TCP, UDP and SCTP, else 0
  *   source port  49152 + (flow hash & 0x3fff)
  *   holder       the one with the largest mix(source port ^ mix(fold(holder))),
- *                the first of equals
+ *                the first of equals (holder_choose in transit.h)
  *
  * Holders are chosen by the outer source port and not by the whole hash: so a
  * transit router needn't read the inner flow, and chooses as the sender would.
@@ -60,27 +60,6 @@ static __always_inline __u32 flow_hash(const struct address *source,
 static __always_inline __u16 source_port(__u32 hash)
 {
 	return SOURCE_PORT_MIN + (hash & SOURCE_PORT_MASK);
-}
-
-/* Rendezvous hashing: when a holder goes, only its own flows move. NULL: no holders. */
-static __always_inline struct address *holder_choose(struct transit_set *set, __u16 port)
-{
-	struct address *holders = ADDRESS(set->holders);
-	struct address *chosen = 0;
-	__u32 best = 0;
-
-	for (int i = 0; i < LIMIT_HOLDERS; i++) {
-		__u32 score;
-
-		if (i >= set->count)
-			break;
-		score = hash_mix(port ^ hash_mix(hash_fold(&holders[i])));
-		if (chosen && score <= best)
-			continue;
-		chosen = &holders[i];
-		best = score;
-	}
-	return chosen;
 }
 
 #endif

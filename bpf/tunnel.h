@@ -10,24 +10,37 @@
 #include "checksum.h"
 #include "geneve.h"
 #include "hash.h"
+#include "options.h"
 #include "parse.h"
 
+#define TUNNEL_BYTES_MASK 0x1ff /* more than any tunnel header's length, for the verifier */
+#define INNER_HEADERS (sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
+#define IP_BYTES_MAX (65535 + sizeof(struct ipv6hdr))
 #define TUNNEL_HEADERS_MAX \
 	(OUTER_HEADERS + GENEVE_OPTIONS_MAX + sizeof(struct ethhdr) + IPV4_HEADER_MAX)
 
 /* A packet of ours. The pointers are void once the packet's room is changed. */
 struct tunnel {
-	struct iphdr *outer;
-	struct udphdr *udp;
-	struct ethhdr *inner_ethernet;
-	struct iphdr *inner;
+	struct iphdr *outer;  /* and UDP after it */
+	struct ethhdr *inner;
 	struct options options;
-	struct endpoint_key source;
-	struct endpoint_key destination;
+	struct endpoint_key destination;  /* zero until the inner header is read */
+	struct address *next;             /* the host that it is forwarded to */
 	__u32 bytes;  /* from the frame's start to the inner frame's */
 	__u32 vni;
 	bool control;
 };
+
+static __always_inline struct udphdr *udp_of(const struct tunnel *t)
+{
+	return (void *)(t->outer + 1);
+}
+
+/* Or IPv6: its version says so. */
+static __always_inline struct iphdr *inner_ip_of(const struct tunnel *t)
+{
+	return (void *)(t->inner + 1);
+}
 
 /* GO_ON for Geneve to this host; fragments of it are dropped where one can tell. */
 static __always_inline int outer_read(const struct frame *frame, const struct host_config *config,
@@ -49,7 +62,6 @@ static __always_inline int outer_read(const struct frame *frame, const struct ho
 	if (outer->daddr != address_ipv4(ADDRESS(config->host)))
 		return REASON_NOT_OURS;
 	t->outer = outer;
-	t->udp = udp;
 	return ipv4_is_fragment(outer) ? REASON_FRAGMENT : GO_ON;
 }
 
@@ -80,7 +92,7 @@ static __always_inline int outer_check(const struct frame *frame, const struct t
 
 	if (total > frame->bytes - sizeof(struct ethhdr))
 		return REASON_TRUNCATED;
-	if (bpf_ntohs(t->udp->len) != total - sizeof(struct iphdr) ||
+	if (bpf_ntohs(udp_of(t)->len) != total - sizeof(struct iphdr) ||
 	    total < OUTER_HEADERS - sizeof(struct ethhdr) || ipv4_sum(t->outer) != 0xffff)
 		return REASON_MALFORMED;
 	return source_accepted(t->outer->saddr) ? GO_ON : REASON_UNDERLAY_SOURCE;
@@ -89,7 +101,7 @@ static __always_inline int outer_check(const struct frame *frame, const struct t
 /* Through the Geneve header and its options. */
 static __always_inline int geneve_read(const struct frame *frame, struct tunnel *t)
 {
-	struct geneve_header *geneve = (void *)(t->udp + 1);
+	struct geneve_header *geneve = (void *)(udp_of(t) + 1);
 	__u32 options;
 
 	if ((void *)(geneve + 1) > frame->end)
@@ -105,57 +117,104 @@ static __always_inline int geneve_read(const struct frame *frame, struct tunnel 
 	return options_read(geneve + 1, options, frame->end, &t->options);
 }
 
-/* The inner packet's header and who talks to whom. */
-static __always_inline int inner_read(const struct frame *frame, struct tunnel *t)
+/* An IPv4 address has one form, or it would be taken for two. */
+static __always_inline bool is_mapped(const struct address *a)
 {
-	struct ethhdr *ethernet = frame->data + t->bytes;
-	struct iphdr *ip = (void *)(ethernet + 1);
-	__u32 payload = bpf_ntohs(t->outer->tot_len) + sizeof(struct ethhdr) - t->bytes;
+	return !(a->word[0] | a->word[1]) && a->word[2] == IPV4_MAPPED_WORD;
+}
+
+/* `bytes`: what there is from the inner IP header on. Control messages carry the beginning
+ * of a packet, not the whole, and its lengths say more than is there. */
+static __always_inline int inner_ipv4_read(const struct frame *frame, struct tunnel *t,
+					   struct passage *passage, __u32 bytes,
+					   bool whole)
+{
+	struct iphdr *ip = inner_ip_of(t);
 	int left;
 
-	if ((void *)(ethernet + 1) > frame->end || payload < sizeof(*ethernet))
+	if (bytes < sizeof(*ip))
 		return REASON_TRUNCATED;
-	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
-		return REASON_NOT_IP;
-	left = ipv4_check(ip, frame->end, payload - sizeof(*ethernet));
+	left = ipv4_check(ip, frame->end, whole ? bytes : IP_BYTES_MAX);
 	if (left != GO_ON)
 		return left;
-	t->inner_ethernet = ethernet;
-	t->inner = ip;
-	t->source.vni = t->vni;
-	t->destination.vni = t->vni;
-	address_from_ipv4(ADDRESS(t->source.address), ip->saddr);
+	address_from_ipv4(&passage->source, ip->saddr);
 	address_from_ipv4(ADDRESS(t->destination.address), ip->daddr);
 	return GO_ON;
+}
+
+static __always_inline int inner_ipv6_read(const struct frame *frame, struct tunnel *t,
+					   struct passage *passage, __u32 bytes,
+					   bool whole)
+{
+	struct ipv6hdr *ip = (void *)inner_ip_of(t);
+	int left;
+
+	if (bytes < sizeof(*ip))
+		return REASON_TRUNCATED;
+	left = ipv6_check(ip, frame->end, whole ? bytes : IP_BYTES_MAX);
+	if (left != GO_ON)
+		return left;
+	passage->source = *ADDRESS(&ip->saddr);
+	*ADDRESS(t->destination.address) = *ADDRESS(&ip->daddr);
+	return is_mapped(ADDRESS(&ip->saddr)) || is_mapped(ADDRESS(&ip->daddr)) ? REASON_MARTIAN
+										: GO_ON;
+}
+
+/* The inner packet's header and who talks to whom; the source is only reported and learned,
+ * and so has its place in the passage alone. */
+static __always_inline int inner_read(const struct frame *frame, struct tunnel *t,
+				      struct passage *passage, bool whole)
+{
+	struct ethhdr *ethernet = frame->data + (t->bytes & TUNNEL_BYTES_MASK);
+	__u32 bytes = bpf_ntohs(t->outer->tot_len) + sizeof(*ethernet) - t->bytes;
+
+	if ((void *)(ethernet + 1) > frame->end || bytes < sizeof(*ethernet))
+		return REASON_TRUNCATED;
+	bytes -= sizeof(*ethernet);
+	t->inner = ethernet;
+	t->destination.vni = t->vni;
+	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
+		return inner_ipv4_read(frame, t, passage, bytes, whole);
+	if (ethernet->h_proto == bpf_htons(ETH_P_IPV6))
+		return inner_ipv6_read(frame, t, passage, bytes, whole);
+	return REASON_NOT_IP;
 }
 
 /* Did it come through a transit host? Its TTL tells, also where no ORIGIN fitted. */
 static __always_inline bool came_by_transit(const struct tunnel *t)
 {
-	return t->options.has_origin || t->outer->ttl <= OUTER_TTL - TRANSIT_TTL_SHARE;
+	return t->options.origin_at || t->outer->ttl <= OUTER_TTL - TRANSIT_TTL_SHARE;
 }
 
 /* The sender's host; zero when the packet doesn't say. */
-static __always_inline struct address origin_of(const struct tunnel *t)
+static __always_inline struct address origin_of(const struct frame *frame, const struct tunnel *t)
 {
+	struct address *said = frame->data + OUTER_HEADERS +
+			       (t->options.origin_at & GENEVE_OPTIONS_MASK);
 	struct address origin = {};
 
-	if (t->options.has_origin)
-		return t->options.origin;
+	if (t->options.origin_at && (void *)(said + 1) <= frame->end)
+		return *said;
 	if (!came_by_transit(t))
 		address_from_ipv4(&origin, t->outer->saddr);
 	return origin;
 }
 
-/* On to the next host: the outer header alone changes. */
-static __always_inline void outer_rewrite(struct tunnel *t, const struct host_config *config,
-					  const struct address *next)
+/* Straight from its sender to a holder of a transit table: most likely for another host,
+ * so the table is asked first. It may lag behind `local` while an endpoint moves: that
+ * costs a detour and no loop, as the next time the packet is none of these. */
+static __always_inline bool is_first_hop(const struct tunnel *t)
 {
-	t->outer->saddr = address_ipv4(ADDRESS(config->host));
-	t->outer->daddr = address_ipv4(next);
-	t->outer->ttl -= TRANSIT_TTL_SHARE;
-	t->udp->check = 0;
-	ipv4_checksum_set(t->outer);
+	return t->options.origin_at && t->outer->ttl > OUTER_TTL - TRANSIT_TTL_SHARE;
+}
+
+/* What the exit reports of it beside the source, as far as it was read. */
+static __always_inline void tunnel_tell(const struct tunnel *t, struct passage *passage)
+{
+	passage->vni = t->vni;
+	passage->destination = *ADDRESS(t->destination.address);
+	if (t->next)
+		passage->next = *t->next;
 }
 
 #endif

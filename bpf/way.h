@@ -54,7 +54,7 @@ static __always_inline int way_by_tables(const struct host_config *config,
 	struct transit_set *set = bpf_map_lookup_elem(&routes, &prefix);
 	int reason;
 
-	way->to = set ? holder_choose(set, port) : 0;
+	way->to = set ? holder_choose(set, port, clock_ns(config)) : 0;
 	if (!set || !way->to)
 		return REASON_NO_ROUTE;
 	way->to_transit = true;

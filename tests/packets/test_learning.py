@@ -2,15 +2,12 @@
 
 import pytest
 from backplane import (
-    A_GENERATION,
-    A_IDENTITY,
     HOST,
     PEER,
     REMOTE,
     SECOND,
     START,
     STRANGER,
-    VNI,
     A,
     B,
     Host,
@@ -30,7 +27,6 @@ def test_direct_packet_teaches_the_senders_host(host: Host) -> None:
     known = host.located(REMOTE)
     assert (known.host, known.identity, known.confirmed_ns) == (mapped(PEER), 5, START)
     assert known.generation == 0
-    assert host.hints() == []
 
 
 def test_what_was_learned_is_used_until_it_is_stale(host: Host) -> None:
@@ -41,44 +37,15 @@ def test_what_was_learned_is_used_until_it_is_stale(host: Host) -> None:
     assert host.run("endpoint", sent(REMOTE)).reason == "SENT_SWITCH"
 
 
-def test_transit_packet_teaches_its_origin_and_asks_for_a_hint(host: Host) -> None:
+def test_transit_packet_teaches_its_origin(host: Host) -> None:
     host.run("uplink_tcx", tunnelled(BY_TRANSIT, ttl=48))
     assert host.located(REMOTE).host == mapped(STRANGER)
-    (event,) = host.hints()
-    assert (event.type, event.vni, event.generation, event.identity) == (
-        1,
-        VNI,
-        A_GENERATION,
-        A_IDENTITY,
-    )
-    assert (event.endpoint, event.origin) == (mapped(A), mapped(STRANGER))
 
 
-def test_hints_are_asked_for_rarely_per_pair(host: Host) -> None:
-    for at in (0, SECOND // 10 - 1, SECOND // 10):
-        host.configure(test_clock_ns=START + at)
-        host.run("uplink_tcx", tunnelled(BY_TRANSIT))
-        host.run("uplink_tcx", tunnelled(identity(5) + origin(PEER)))
-    assert len(host.hints()) == 4
-
-
-def test_hint_that_found_the_ring_full_is_asked_for_again(host: Host) -> None:
-    packet = tunnelled(BY_TRANSIT, ttl=48)
-    before, after = packet.split(mapped(STRANGER))
-    origins = [mapped("192.0.0.0")[:14] + number.to_bytes(2, "big") for number in range(8192)]
-    for origin_host in origins:
-        host.run("uplink_tcx", before + origin_host + after)
-    asked = {event.origin for event in host.hints()}
-    host.run("uplink_tcx", before + origins[-1] + after)
-    assert origins[-1] not in asked
-    assert [event.origin for event in host.hints()] == [origins[-1]]
-
-
-@pytest.mark.parametrize("options", [identity(5), b"\xff\x4d\x09\x00"])
+@pytest.mark.parametrize("options", [identity(5), b"\xff\x4d\x4d\x00"])
 def test_transit_packet_without_origin_teaches_nothing(host: Host, options: bytes) -> None:
     host.run("uplink_tcx", tunnelled(options, ttl=48))
     assert host.located(REMOTE) is None
-    assert host.hints() == []
 
 
 def test_direct_packet_over_fifteen_underlay_routers_still_teaches(host: Host) -> None:
@@ -86,13 +53,13 @@ def test_direct_packet_over_fifteen_underlay_routers_still_teaches(host: Host) -
     assert host.located(REMOTE).host == mapped(PEER)
 
 
-def test_stamp_is_rewritten_twice_a_second_at_most(host: Host) -> None:
+def test_stamp_is_rewritten_four_times_a_second_at_most(host: Host) -> None:
     stamps = []
-    for at in (0, SECOND // 2 - 1, SECOND // 2, SECOND - 1):
+    for at in (0, SECOND // 4 - 1, SECOND // 4, SECOND // 2 - 1):
         host.configure(test_clock_ns=START + at)
         host.run("uplink_tcx", tunnelled())
         stamps.append(host.located(REMOTE).confirmed_ns - START)
-    assert stamps == [0, 0, SECOND // 2, SECOND // 2]
+    assert stamps == [0, 0, SECOND // 4, SECOND // 4]
 
 
 @pytest.mark.parametrize(("age", "winner"), [(SECOND - 1, STRANGER), (SECOND, PEER)])
@@ -117,13 +84,12 @@ def test_nothing_is_learned_from_what_only_passes_through(host: Host, uplink: st
     host.switch_endpoint(REMOTE, PEER)
     host.run(uplink, arrived(geneve(inner("10.0.1.5", REMOTE), BY_TRANSIT)))
     assert list(host.maps["locations"].keys()) == []
-    assert host.hints() == []
 
 
 def test_hint_opens_the_direct_path(host: Host, uplink: str) -> None:
     assert host.run(uplink, tell(REMOTE, PEER, 4)).reason == "HINT_TAKEN"
     known = host.located(REMOTE)
-    assert tuple(known) == (mapped(PEER), START, 4, 77)
+    assert tuple(known) == (mapped(PEER), START, 0, 4, 77)
     assert host.run("endpoint", sent(REMOTE)).reason == "SENT_DIRECT"
 
 

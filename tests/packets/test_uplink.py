@@ -23,7 +23,7 @@ from backplane import (
 from frames import IP, UDP, arrived, geneve, identity, inner, option, origin, tunnelled
 from scapy.layers.l2 import Ether
 
-MAGIC = 0x4D5A0001
+MAGIC = 0x4D5A0002
 FAR_SOURCE = "10.0.1.5"
 
 
@@ -41,7 +41,7 @@ def delivered(host: Host, program: str, packet: bytes) -> bytes:
         identity(5),
         identity(5) + origin(STRANGER),
         option(77, b"") + identity(5) + option(3, b"unknown." * 15, 0x0101),
-        option(9, b"abcd") * 8,
+        option(77, b"abcd") * 8,
     ],
 )
 def test_endpoint_gets_the_inner_frame_with_its_own_mac(
@@ -62,12 +62,12 @@ def test_xdp_hands_over_what_it_learned(host: Host) -> None:
 
 def test_handover_of_a_transit_packet_names_its_origin(host: Host) -> None:
     meta = host.run("uplink_xdp", tunnelled(identity(99) + origin(STRANGER), ttl=48)).meta
-    assert meta == struct.pack("<II16sII", MAGIC, VNI, mapped(STRANGER), 99, 1)
+    assert meta == struct.pack("<II16sII", MAGIC, VNI, mapped(STRANGER), 99, 0)
 
 
 def test_transit_packet_without_origin_tells_no_host(host: Host) -> None:
     meta = host.run("uplink_xdp", tunnelled(identity(99), ttl=48)).meta
-    assert meta == struct.pack("<II16sII", MAGIC, VNI, bytes(16), 99, 1)
+    assert meta == struct.pack("<II16sII", MAGIC, VNI, bytes(16), 99, 0)
 
 
 def test_metadata_is_equal_for_all_packets_of_a_flow(host: Host) -> None:
