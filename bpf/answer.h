@@ -15,6 +15,7 @@
 #include "checksum.h"
 #include "exit.h"
 #include "parse.h"
+#include "resize.h"
 
 #define ANSWER_HOPS 64
 
@@ -109,8 +110,7 @@ static __always_inline __u16 answer_ipv6_checksum(struct answer_ipv6 *answer, __
 static __always_inline int answer_send(struct __sk_buff *skb, struct aligned_ethernet *ethernet,
 				       __u32 bytes, enum reason reason)
 {
-	if (bpf_skb_change_tail(skb, bytes, 0) ||
-	    bpf_skb_store_bytes(skb, 0, &ethernet->header, bytes, 0) ||
+	if (!frame_replace(skb, &ethernet->header, bytes) ||
 	    bpf_redirect(skb->ifindex, 0) != TC_ACT_REDIRECT)
 		return REASON_REDIRECT_FAILED;
 	return reason;

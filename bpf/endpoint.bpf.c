@@ -11,6 +11,7 @@
 #include "dhcp6.h"
 #include "echo.h"
 #include "encapsulate.h"
+#include "icmp.h"
 #include "location.h"
 #include "nd.h"
 #include "parse.h"
@@ -22,18 +23,23 @@
 #define IPV4_HEADERS (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct tcphdr))
 #define IPV6_HEADERS (sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + sizeof(struct tcphdr))
 
+/* What is read of a packet. */
+struct packet {
+	struct arrival arrival;  /* as `deliver` has it, if it is for this host */
+	struct transport transport;
+	__u32 ports;             /* source << 16 | destination, or 0 */
+	__be16 protocol;         /* EtherType */
+	__u8 tos;
+	__u8 hops;               /* TTL or hop limit */
+};
+
 /* A packet on its way out of an endpoint. */
 struct departure {
 	struct host_config *config;
 	struct port *port;
-	struct arrival arrival;  /* as `deliver` has it, if it is for this host */
-	struct transport transport;
-	__u32 ports;             /* source << 16 | destination, or 0 */
+	struct packet packet;
 	__u32 trace;             /* 0: not traced */
-	__be16 protocol;         /* EtherType */
 	__u16 outer_port;
-	__u8 tos;
-	__u8 hops;               /* TTL or hop limit */
 };
 
 /* The port's columns of one family, in the order that struct port has them. */
@@ -46,7 +52,7 @@ struct family {
 
 static __always_inline bool is_ipv6(const struct departure *d)
 {
-	return d->protocol == bpf_htons(ETH_P_IPV6);
+	return d->packet.protocol == bpf_htons(ETH_P_IPV6);
 }
 
 static __always_inline struct family *family_of(const struct departure *d)
@@ -56,12 +62,12 @@ static __always_inline struct family *family_of(const struct departure *d)
 
 static __always_inline const struct address *source_of(const struct departure *d)
 {
-	return ADDRESS(d->arrival.source.address);
+	return ADDRESS(d->packet.arrival.source.address);
 }
 
 static __always_inline const struct address *destination_of(const struct departure *d)
 {
-	return ADDRESS(d->arrival.destination.address);
+	return ADDRESS(d->packet.arrival.destination.address);
 }
 
 static __always_inline int port_find(struct __sk_buff *skb, struct departure *d)
@@ -91,28 +97,21 @@ static __always_inline int ethernet_check(struct __sk_buff *skb, struct departur
 
 	if ((void *)(ethernet + 1) > frame.end)
 		return REASON_TRUNCATED;
-	d->protocol = ethernet->h_proto;
+	d->packet.protocol = ethernet->h_proto;
 	/* The kernel has taken the outer tag off the frame; a second one is still in it. */
-	if (skb->vlan_present || is_vlan(d->protocol))
+	if (skb->vlan_present || is_vlan(d->packet.protocol))
 		return REASON_VLAN;
 	if (question)
 		return GO_ON;
 	if (!mac_equal(ethernet->h_source, d->port->mac))
 		return REASON_SPOOFED_MAC;
-	if (d->protocol != bpf_htons(ETH_P_ARP))
+	if (d->packet.protocol != bpf_htons(ETH_P_ARP))
 		return GO_ON;
 	pull(skb, ARP_HEADERS);
 	return arp_answer(skb, d->config, d->port);
 }
 
-static __always_inline void flow_note(struct departure *d, const void *ip, const void *end)
-{
-	d->ports = transport_ports(&d->transport, ip, end);
-	d->arrival.source.vni = d->port->vni;
-	d->arrival.destination.vni = d->port->vni;
-}
-
-static __always_inline int ipv4_read(struct __sk_buff *skb, struct departure *d)
+static __always_inline int ipv4_read(struct __sk_buff *skb, struct packet *packet)
 {
 	struct frame frame;
 	struct iphdr *ip;
@@ -131,16 +130,16 @@ static __always_inline int ipv4_read(struct __sk_buff *skb, struct departure *d)
 		if ((void *)(ip + 1) > frame.end)
 			return REASON_TRUNCATED;
 	}
-	d->transport = ipv4_transport(ip);
-	d->tos = ip->tos;
-	d->hops = ip->ttl;
-	address_from_ipv4(ADDRESS(d->arrival.source.address), ip->saddr);
-	address_from_ipv4(ADDRESS(d->arrival.destination.address), ip->daddr);
-	flow_note(d, ip, frame.end);
+	packet->transport = ipv4_transport(ip);
+	packet->tos = ip->tos;
+	packet->hops = ip->ttl;
+	address_from_ipv4(ADDRESS(packet->arrival.source.address), ip->saddr);
+	address_from_ipv4(ADDRESS(packet->arrival.destination.address), ip->daddr);
+	packet->ports = transport_ports(&packet->transport, ip, frame.end);
 	return GO_ON;
 }
 
-static __always_inline int ipv6_read(struct __sk_buff *skb, struct departure *d)
+static __always_inline int ipv6_read(struct __sk_buff *skb, struct packet *packet)
 {
 	struct frame frame;
 	struct ipv6hdr *ip;
@@ -159,21 +158,24 @@ static __always_inline int ipv6_read(struct __sk_buff *skb, struct departure *d)
 		if ((void *)(ip + 1) > frame.end)
 			return REASON_TRUNCATED;
 	}
-	d->transport = ipv6_transport(ip, frame.end);
-	d->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
-	d->hops = ip->hop_limit;
-	*ADDRESS(d->arrival.source.address) = *ADDRESS(&ip->saddr);
-	*ADDRESS(d->arrival.destination.address) = *ADDRESS(&ip->daddr);
-	flow_note(d, ip, frame.end);
+	packet->transport = ipv6_transport(ip, frame.end);
+	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	packet->hops = ip->hop_limit;
+	*ADDRESS(packet->arrival.source.address) = *ADDRESS(&ip->saddr);
+	*ADDRESS(packet->arrival.destination.address) = *ADDRESS(&ip->daddr);
+	packet->ports = transport_ports(&packet->transport, ip, frame.end);
 	return GO_ON;
 }
 
-/* Reads the IP header, once; from here on the packet's addresses are known. */
-static __noinline int packet_read(struct __sk_buff *skb, struct departure *d)
+/* Reads the headers, once. Global, so that the verifier goes through it by itself, and doesn't
+ * take each way through extension headers on to the end of the program. */
+__noinline int packet_read(struct __sk_buff *skb, struct packet *packet)
 {
-	if (d->protocol == bpf_htons(ETH_P_IP))
-		return ipv4_read(skb, d);
-	return is_ipv6(d) ? ipv6_read(skb, d) : REASON_NOT_IP;
+	if (!packet)
+		return REASON_TRUNCATED;
+	if (packet->protocol == bpf_htons(ETH_P_IP))
+		return ipv4_read(skb, packet);
+	return packet->protocol == bpf_htons(ETH_P_IPV6) ? ipv6_read(skb, packet) : REASON_NOT_IP;
 }
 
 /* ---- answering: step 6 ---- */
@@ -183,16 +185,16 @@ static __always_inline bool is_udp(struct __sk_buff *skb, const struct departure
 {
 	struct frame frame = frame_of_skb(skb);
 
-	return d->transport.protocol == IPPROTO_UDP &&
-	       transport_header(&d->transport, frame.data + sizeof(struct ethhdr), frame.end,
+	return d->packet.transport.protocol == IPPROTO_UDP &&
+	       transport_header(&d->packet.transport, frame.data + sizeof(struct ethhdr), frame.end,
 				sizeof(struct udphdr));
 }
 
 static __always_inline int ipv4_answer(struct __sk_buff *skb, const struct departure *d)
 {
-	if (d->ports != DHCP_PORTS || !is_udp(skb, d))
+	if (d->packet.ports != DHCP_PORTS || !is_udp(skb, d))
 		return GO_ON;
-	return dhcp_answer(skb, d->config, d->port, d->transport.offset);
+	return dhcp_answer(skb, d->config, d->port, d->packet.transport.offset);
 }
 
 static __always_inline int ipv6_answer(struct __sk_buff *skb, const struct departure *d)
@@ -200,19 +202,19 @@ static __always_inline int ipv6_answer(struct __sk_buff *skb, const struct depar
 	struct frame frame = frame_of_skb(skb);
 	const __u8 *type;
 
-	if (d->ports == DHCP6_PORTS && is_udp(skb, d))
-		return dhcp6_answer(skb, d->config, d->port, d->transport.offset);
-	if (d->transport.protocol != IPPROTO_ICMPV6)
+	if (d->packet.ports == DHCP6_PORTS && is_udp(skb, d))
+		return dhcp6_answer(skb, d->config, d->port, d->packet.transport.offset);
+	if (d->packet.transport.protocol != IPPROTO_ICMPV6)
 		return GO_ON;
-	type = transport_header(&d->transport, frame.data + sizeof(struct ethhdr), frame.end, 1);
+	type = transport_header(&d->packet.transport, frame.data + sizeof(struct ethhdr), frame.end, 1);
 	if (type && is_nd(*type))
-		return nd_answer(skb, d->config, d->port, d->transport.extended);
+		return nd_answer(skb, d->config, d->port, d->packet.transport.extended);
 	return GO_ON;
 }
 
 static __always_inline int host_answer(struct __sk_buff *skb, const struct departure *d)
 {
-	if (d->transport.protocol == IPPROTO_TCP)
+	if (d->packet.transport.protocol == IPPROTO_TCP)
 		return GO_ON;
 	return is_ipv6(d) ? ipv6_answer(skb, d) : ipv4_answer(skb, d);
 }
@@ -221,7 +223,7 @@ static __always_inline int host_answer(struct __sk_buff *skb, const struct depar
 static __always_inline int router_answer(struct __sk_buff *skb, const struct departure *d,
 					 enum reason otherwise)
 {
-	int left = echo_answer(skb, d->config, d->port, &d->transport, is_ipv6(d));
+	int left = echo_answer(skb, d->config, d->port, &d->packet.transport, is_ipv6(d));
 
 	return left == GO_ON ? otherwise : left;
 }
@@ -311,15 +313,15 @@ static __always_inline int address_check(struct __sk_buff *skb, const struct dep
 		return router_answer(skb, d, left);
 	if (left != GO_ON)
 		return left;
-	return endpoint_owns(&d->arrival.source, skb->ifindex) ? GO_ON : REASON_SPOOFED_ADDRESS;
+	return endpoint_owns(&d->packet.arrival.source, skb->ifindex) ? GO_ON : REASON_SPOOFED_ADDRESS;
 }
 
 static __always_inline bool matches(const struct trace_filter *filter, const struct departure *d)
 {
-	return (!filter->protocol || filter->protocol == d->transport.protocol) &&
-	       (!filter->source_port || filter->source_port == d->ports >> 16) &&
+	return (!filter->protocol || filter->protocol == d->packet.transport.protocol) &&
+	       (!filter->source_port || filter->source_port == d->packet.ports >> 16) &&
 	       (!filter->destination_port ||
-		filter->destination_port == (__u16)d->ports) &&
+		filter->destination_port == (__u16)d->packet.ports) &&
 	       (address_is_zero(ADDRESS(filter->destination)) ||
 		address_equal(ADDRESS(filter->destination), destination_of(d)));
 }
@@ -337,7 +339,7 @@ static __noinline int trace_choose(struct __sk_buff *skb, struct departure *d)
 static __always_inline int gso_size_check(struct __sk_buff *skb, const struct departure *d)
 {
 	struct frame frame = frame_of_skb(skb);
-	__u32 headers = segment_headers(&d->transport, frame.data + sizeof(struct ethhdr),
+	__u32 headers = segment_headers(&d->packet.transport, frame.data + sizeof(struct ethhdr),
 					frame.end);
 
 	if (!headers)
@@ -377,13 +379,13 @@ static __always_inline int hops_check(struct __sk_buff *skb, const struct depart
 
 	if (address_in_subnet(destination_of(d), &family->subnet, &family->mask))
 		return GO_ON;
-	return d->hops <= 1 ? REASON_HOP_LIMIT : hops_decrement(skb, d);
+	return d->packet.hops <= 1 ? REASON_HOP_LIMIT : hops_decrement(skb, d);
 }
 
 static __always_inline void flow_port(struct departure *d)
 {
-	d->outer_port = source_port(flow_hash(source_of(d), destination_of(d), d->ports,
-					      d->transport.protocol));
+	d->outer_port = source_port(flow_hash(source_of(d), destination_of(d), d->packet.ports,
+					      d->packet.transport.protocol));
 }
 
 static __always_inline int packet_check(struct __sk_buff *skb, struct departure *d)
@@ -410,12 +412,12 @@ static __always_inline int packet_check(struct __sk_buff *skb, struct departure 
 
 static __always_inline int deliver_same_host(struct __sk_buff *skb, const struct departure *d)
 {
-	struct local_endpoint *to = bpf_map_lookup_elem(&local, &d->arrival.destination);
+	struct local_endpoint *to = bpf_map_lookup_elem(&local, &d->packet.arrival.destination);
 	int left;
 
 	if (!to)
 		return GO_ON;
-	left = deliver(skb, d->config, &d->arrival, to);
+	left = deliver(skb, d->config, &d->packet.arrival, to);
 	return left == REASON_DELIVERED ? REASON_DELIVERED_SAME_HOST : left;
 }
 
@@ -427,9 +429,9 @@ static __noinline int send(struct __sk_buff *skb, const struct departure *d,
 		.vni = d->port->vni,
 		.identity = d->port->identity,
 		.trace = d->trace,
-		.protocol = d->protocol,
+		.protocol = d->packet.protocol,
 		.port = d->outer_port,
-		.tos = d->tos,
+		.tos = d->packet.tos,
 		.control = control,
 		.with_origin = control ? control == OPTION_LOOKUP : way->to_transit,
 	};
@@ -447,7 +449,27 @@ static __noinline int packet_way(struct __sk_buff *skb, const struct departure *
 
 	if (left != GO_ON)
 		return left;
-	return way_find(d->config, &d->arrival.destination, d->outer_port, way);
+	return way_find(d->config, &d->packet.arrival.destination, d->outer_port, way);
+}
+
+/* ---- errors ---- */
+
+/* Tells the sender why its packet was dropped; false: the packet is dropped silently. */
+static __noinline bool sender_tell(struct __sk_buff *skb, const struct departure *d,
+				   enum reason reason)
+{
+	struct icmp_error error = {
+		.ifindex = skb->ifindex,
+		.at = sizeof(struct ethhdr),
+		.what = icmp_error_of(reason, is_ipv6(d)),
+		.mtu = reason == REASON_TOO_BIG ? d->config->endpoint_mtu : 0,
+		.is_ipv6 = is_ipv6(d),
+	};
+	struct frame frame = frame_of_skb(skb);
+
+	return error.what &&
+	       icmp_may_tell(&d->packet.transport, frame.data + error.at, frame.end, error.is_ipv6) &&
+	       icmp_error_send(skb, d->config, d->port, &error);
 }
 
 /* ---- questions: clones that become control messages, section 2 ---- */
@@ -478,7 +500,7 @@ static __always_inline __u8 question_of(const struct __sk_buff *skb)
 
 static __noinline int question_way(struct departure *d, __u8 question, struct way *way)
 {
-	const struct endpoint_key *endpoint = &d->arrival.destination;
+	const struct endpoint_key *endpoint = &d->packet.arrival.destination;
 	int reason;
 
 	flow_port(d);
@@ -498,7 +520,9 @@ static __always_inline int read_stages(struct __sk_buff *skb, struct departure *
 
 	if (left != GO_ON)
 		return left;
-	left = packet_read(skb, d);
+	d->packet.arrival.source.vni = d->port->vni;
+	d->packet.arrival.destination.vni = d->port->vni;
+	left = packet_read(skb, &d->packet);
 	if (left != GO_ON)
 		return left;
 	passage->source = *source_of(d);
@@ -510,10 +534,14 @@ static __always_inline int read_stages(struct __sk_buff *skb, struct departure *
 static __always_inline int judge_stages(struct __sk_buff *skb, struct departure *d,
 					struct passage *passage, struct way *way)
 {
-	int left = packet_check(skb, d);
+	int reason = packet_check(skb, d);
 
 	passage->trace = d->trace;
-	return left == GO_ON ? packet_way(skb, d, way) : left;
+	if (reason == GO_ON)
+		reason = packet_way(skb, d, way);
+	if (verdict_of(reason) == VERDICT_DROP)
+		passage->answered = sender_tell(skb, d, reason);
+	return reason;
 }
 
 static __always_inline int stages(struct __sk_buff *skb, struct departure *d,

@@ -112,7 +112,8 @@ struct transport {
 	__u16 searched;  /* bytes of IP and extension headers that were walked */
 	__u8 offset;     /* from the IP header, < IP_BYTES_READ; 0: none, or not to be found */
 	__u8 protocol;   /* of the transport header, or of the header where the search ended */
-	bool fragment;   /* part of a packet; only the first has a transport header */
+	bool fragment;   /* part of a packet ... */
+	bool later_fragment;  /* ... and not the first, so without a transport header */
 	bool extended;   /* IPv6 extension headers are in front of it */
 };
 
@@ -122,9 +123,10 @@ static __always_inline struct transport ipv4_transport(const struct iphdr *ip)
 		.searched = ip->ihl * 4,
 		.protocol = ip->protocol,
 		.fragment = ipv4_is_fragment(ip),
+		.later_fragment = ip->frag_off & bpf_htons(FRAGMENT_OFFSET),
 	};
 
-	if (!(ip->frag_off & bpf_htons(FRAGMENT_OFFSET)))
+	if (!t.later_fragment)
 		t.offset = t.searched;
 	return t;
 }
@@ -169,7 +171,8 @@ static __always_inline bool extension_pass(const struct ipv6hdr *ip, const void 
 		return true;
 	if (header->fragment & bpf_htons(IPV6_FRAGMENT_OFFSET | IPV6_FRAGMENT_MORE))
 		t->fragment = true;
-	return !(header->fragment & bpf_htons(IPV6_FRAGMENT_OFFSET));
+	t->later_fragment = header->fragment & bpf_htons(IPV6_FRAGMENT_OFFSET);
+	return !t->later_fragment;
 }
 
 /* Walks at most LIMIT_EXTENSION_HEADERS; what lies deeper, or further than IP_BYTES_READ,

@@ -22,4 +22,10 @@ static __always_inline bool resize(struct __sk_buff *skb, __u32 bytes)
 	return !bpf_skb_adjust_room(skb, (__s32)(bytes - skb->len), BPF_ADJ_ROOM_MAC, 0);
 }
 
+/* Puts another frame in the packet's place; false: the kernel won't. */
+static __always_inline bool frame_replace(struct __sk_buff *skb, const void *frame, __u32 bytes)
+{
+	return resize(skb, bytes) && !bpf_skb_store_bytes(skb, 0, frame, bytes, 0);
+}
+
 #endif

@@ -22,8 +22,18 @@ from frames import (
 from scapy.layers.inet import TCP
 from scapy.layers.l2 import Dot1Q, Ether
 
+LOOKUP_MARK, ASK_MARK = 0x4D5A1001, 0x4D5A1002
 UNREACHED = {
     "REDIRECT_FAILED": "the redirect helpers only refuse flags that we never give",
+}
+TOLD = {
+    "GATEWAY",
+    "HOP_LIMIT",
+    "NOT_HERE",
+    "NO_ENDPOINT",
+    "NO_NETWORK",
+    "NO_ROUTE",
+    "TOO_BIG",
 }
 
 
@@ -55,6 +65,11 @@ def own_switch(host: Host) -> None:
 def own_switch_knows(host: Host) -> None:
     own_switch(host)
     host.switch_endpoint(REMOTE, PEER)
+
+
+def located(host: Host) -> None:
+    """However long ago."""
+    host.location(REMOTE, PEER, confirmed=0)
 
 
 def own_router(host: Host) -> None:
@@ -113,6 +128,19 @@ SENDING = [
     Case("MULTICAST", "endpoint", sent("255.255.255.255")),
     Case("MULTICAST", "endpoint", sent("10.0.0.255")),
     Case("MULTICAST", "endpoint", sent(REMOTE, to="ff:ff:ff:ff:ff:ff")),
+    Case("SENT_LOOKUP", "endpoint", sent(REMOTE), context={"mark": LOOKUP_MARK}),
+    Case("NO_ROUTE", "endpoint", sent(REMOTE), gone("routes"), {"mark": LOOKUP_MARK}),
+    Case("SENT_ASK", "endpoint", sent(REMOTE), located, {"mark": ASK_MARK}),
+    Case("NO_ROUTE", "endpoint", sent(REMOTE), context={"mark": ASK_MARK}),
+    Case("NOT_IP", "endpoint", arp(REMOTE), context={"mark": ASK_MARK}),
+    Case("VLAN", "endpoint", VLAN_FRAME, context={"mark": ASK_MARK}),
+    Case("LINK_LOCAL", "endpoint", sent("169.254.1.1")),
+    Case("LINK_LOCAL", "endpoint", sent(REMOTE, source="169.254.1.1")),
+    Case("MARTIAN", "endpoint", sent("127.0.0.1")),
+    Case("MARTIAN", "endpoint", sent("0.1.2.3")),
+    Case("MARTIAN", "endpoint", sent("240.0.0.1")),
+    Case("MARTIAN", "endpoint", sent("169.254.1.1", source="0.0.0.0")),
+    Case("GATEWAY", "endpoint", sent(backplane.GATEWAY)),
     Case("HOP_LIMIT", "endpoint", sent(FAR, ttl=1)),
     Case("TOO_BIG", "endpoint", TOO_LONG),
     Case("TOO_BIG", "endpoint", TCP_SEGMENTS, context={"gso_size": 1403}),
@@ -215,9 +243,14 @@ def test_packet_leaves_with_reason_and_verdict(host: Host, case: Case) -> None:
 def expected_action(case: Case) -> int:
     if case.reason == "NOT_OURS":
         return backplane.NOT_OURS[case.verdict]
-    if case.reason.endswith("_ANSWERED"):
+    if case.reason.endswith("_ANSWERED") or is_told(case):
         return backplane.VERDICTS["tc"]["PASS"]
     return backplane.VERDICTS[case.verdict][verdict(case.reason)]
+
+
+def is_told(case: Case) -> bool:
+    """Is the drop told to the sender, by an ICMP error that leaves instead? Of a question, none."""
+    return case.program == "endpoint" and case.reason in TOLD and "mark" not in case.context
 
 
 def verdict(reason: str) -> str:
