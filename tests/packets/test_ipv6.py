@@ -22,7 +22,7 @@ from backplane import (
     mac,
     mapped,
 )
-from frames import TCP, UDP, geneve, identity, origin, sent6
+from frames import TCP, UDP, geneve, identity, named, origin, sent6
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.layers.l2 import Ether
@@ -110,7 +110,7 @@ FLOWS = [
 ]
 
 
-@pytest.mark.parametrize(("packet", "flow"), FLOWS)
+@pytest.mark.parametrize(("packet", "flow"), FLOWS, ids=named)
 def test_source_port_is_the_flows_hash(
     host: Host,
     packet: bytes,
@@ -167,6 +167,7 @@ def test_same_host_delivery_writes_the_macs_alone(host: Host, to: str, address: 
         ("SENT_ROUTER", sent6("fec0::1")),
         ("SENT_ROUTER", sent6("::2")),
     ],
+    ids=named,
 )
 def test_what_may_be_sent_and_what_not(host: Host, reason: str, packet: bytes) -> None:
     assert host.run("endpoint", packet).reason == reason
