@@ -41,9 +41,19 @@ def endpoint(number, **other):
     return entries.EndpointEntry(**{**fields, **other})
 
 
-def places(number, host):
+def dual(number, **other):
+    """An endpoint of a network with both families: 10.0.0.N and fd00::N."""
+    fields = {
+        "addresses": [f"10.0.0.{number}", f"fd00::{number}"],
+        "prefixes": ["10.0.0.0/24", "fd00::/64"],
+        "gateways": ["10.0.0.1", "fd00::1"],
+    }
+    return endpoint(number, **{**fields, **other})
+
+
+def places(number, host, network="10.0.0."):
     """An endpoint's entry for the transit switch, which is on beta."""
-    return entries.SwitchEndpointEntry(VNI, f"10.0.0.{number}", ADDRESSES[host], number, 1)
+    return entries.SwitchEndpointEntry(VNI, f"{network}{number}", ADDRESSES[host], number, 1)
 
 
 def state_of(host, *numbers):
@@ -195,11 +205,11 @@ class Fleet:
         process.send_signal(number)
         return await process.wait()
 
-    async def ping(self, source, target, count=3, interval="0.05"):
+    async def ping(self, source, target, count=3, interval="0.05", network="10.0.0."):
         """How many of ``count`` echo requests were answered."""
         words = ("ping", "-q", "-n", "-W", "1", "-i", interval, "-c", str(count))
         output = await asyncio.to_thread(
-            command, *words, f"10.0.0.{target}", inside=self.workload(source), check=False
+            command, *words, f"{network}{target}", inside=self.workload(source), check=False
         )
         return int(output.partition(" packets transmitted, ")[2].split()[0])
 

@@ -426,6 +426,68 @@ def test_a_plumbed_endpoint_sends_at_once_and_knows_its_gateway(machine):
     assert neighbours.split()[:5] == ["10.0.0.1", "dev", "eth0", "lladdr", "02:4d:5a:00:00:01"]
 
 
+def test_an_endpoint_of_both_families_is_there_at_once_and_configured_by_hand(machine):
+    machine.start()
+    entry = agents.dual(10)
+    machine.plumbing.ensure(entry)
+    inside = f"{machine.name}-blue.e10"
+    shown = agents.command("ip", "-6", "addr", "show", "eth0", "scope", "global", inside=inside)
+    assert "inet6 fd00::10/64" in shown
+    assert "tentative" not in shown
+    assert "nodad" in shown
+    routes = agents.command("ip", "-6", "route", inside=inside)
+    assert "default via fd00::1 dev eth0" in routes
+    assert "fd00::/64 dev eth0" in routes
+    neighbours = agents.command("ip", "-6", "neigh", "show", "nud", "permanent", inside=inside)
+    assert neighbours.split()[:5] == ["fd00::1", "dev", "eth0", "lladdr", "02:4d:5a:00:00:01"]
+    accept = agents.command("cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra", inside=inside)
+    assert accept.strip() == "0"
+    host_side = plumbing.interface_name(entry.uid)
+    assert "inet6" not in agents.command("ip", "addr", "show", host_side)
+
+
+def test_a_namespace_without_ipv6_gets_it_for_an_endpoint_that_has_it(machine):
+    machine.start()
+    name = f"{machine.name}-six"
+    namespaces.create(name)
+    try:
+        off = "net.ipv6.conf.default.disable_ipv6=1"
+        agents.command("sysctl", "-qw", off, inside=name)
+        machine.plumbing.ensure(agents.dual(10, netns=name))
+        assert "fd00::10/64" in global_addresses(name)
+    finally:
+        namespaces.remove(name)
+
+
+def test_ipv6_over_an_uplink_that_is_too_small_for_it_is_refused_in_words(machine):
+    machine.start(mtu=1300)
+    machine.sync.apply([agents.dual(10), agents.endpoint(11)], [])
+    [failure] = machine.sync.failures
+    assert "e10: interface eth0 can't have IPv6: its MTU is below 1280" in failure.message
+
+
+def test_what_a_workload_added_itself_stays_and_what_an_agent_set_is_kept_right(machine):
+    machine.start()
+    machine.sync.replace([agents.dual(10)])
+    inside = f"{machine.name}-blue.e10"
+    for address in ("10.0.0.200/24", "10.9.9.9/32", "fd00::200/64"):
+        agents.command("ip", "addr", "add", address, "dev", "eth0", inside=inside)
+    agents.command("ip", "addr", "del", "fd00::10/64", "dev", "eth0", inside=inside)
+    machine.start()
+    machine.sync.replace([agents.dual(10)])
+    assert not machine.sync.failures
+    held = {"10.0.0.10/24", "fd00::10/64", "10.0.0.200/24", "10.9.9.9/32", "fd00::200/64"}
+    assert global_addresses(inside) == held
+    machine.start()
+    machine.sync.replace([agents.dual(10, addresses=["10.0.0.10", "fd00::77"])])
+    assert global_addresses(inside) == held - {"fd00::10/64"} | {"fd00::77/64"}
+
+
+def global_addresses(inside):
+    shown = agents.command("ip", "-o", "addr", "show", "eth0", "scope", "global", inside=inside)
+    return {line.split()[3] for line in shown.splitlines()}
+
+
 def is_running(interface):
     """The flag as it is: a question by netlink or a slow command would bring it about."""
     request = struct.pack("16sh22x", interface.encode(), 0)

@@ -7,7 +7,7 @@ import agents
 import pytest
 
 from mizar.agent import main, plumbing, uplink
-from mizar.bpf import errors, links
+from mizar.bpf import errors, links, maps, objects
 from mizar.datapath import counters, host, namespaces, netlink
 from mizar.plan import entries
 
@@ -39,6 +39,68 @@ def test_endpoints_reach_each_other_in_both_modes(tmp_path, mode):
         assert (seen["STRIPPED"].packets > 0) == (mode == "xdp")
 
     fleet_of(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("mode", ["tcx", "xdp"])
+def test_both_families_and_secondary_addresses_reach_each_other(tmp_path, mode):
+    async def scenario(fleet):
+        for name, numbers in (("alpha", (10, 11)), ("beta", (20, 21))):
+            known = [e for e in fleet.states[name] if not isinstance(e, entries.EndpointEntry)]
+            route = entries.RouteEntry(agents.VNI, "fd00::/64", "switch", 1, ["192.0.2.2"])
+            endpoints = [agents.dual(n, secondary=[f"10.0.0.1{n}", f"fd00::1{n}"]) for n in numbers]
+            fleet.states[name] = [*known, route, *endpoints]
+        fleet.states["beta"].append(entries.SwitchNetworkEntry(agents.VNI, "fd00::/64", 1))
+        for network in ("10.0.0.", "fd00::"):
+            held = (agents.places(n, "alpha" if n % 100 < 20 else "beta", network)
+                    for n in (10, 11, 20, 21, 110, 111, 120, 121))  # fmt: skip
+            fleet.states["beta"] += held
+        await start_both(fleet, mode)
+        for network in ("10.0.0.", "fd00::"):
+            assert await fleet.ping(10, 11, network=network) == 3
+            assert await fleet.ping(10, 21, network=network) == 3
+            length = 32 if network == "10.0.0." else 128
+            agents.command("ip", "addr", "add", f"{network}120/{length}", "dev", "eth0",
+                           inside=fleet.workload(20))  # fmt: skip
+            if length == 128:
+                await asyncio.sleep(2)  # duplicate address detection, which finds nobody
+            assert await fleet.ping(10, 120, network=network) == 3
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_an_endpoint_moves_with_its_namespace_between_hosts_of_one_kernel(tmp_path):
+    async def scenario(fleet):
+        netns = f"{fleet.name}-kept"
+        namespaces.create(netns)
+        stay, gone = agents.endpoint(10, netns=netns), ("endpoints", "u10", "")
+        come = agents.endpoint(10, netns=netns, generation=2)
+        fleet.states["alpha"] = [*agents.state_of("alpha", 11), stay]
+        try:
+            await start_both(fleet)
+            assert await fleet.ping(11, 10) == 3
+            await fleet.send("beta", 2, upserts=[come, agents.places(10, "beta")])
+            failed = await fleet.acknowledged("beta", 2, failures=1)
+            assert "has an interface eth0 already" in failed.failures[0].message
+            moved = entries.MovedEntry(agents.VNI, "10.0.0.10", "192.0.2.2", 10, 2)
+            await fleet.send("alpha", 2, upserts=[moved], deletes=[gone])
+            await fleet.acknowledged("alpha", 2)
+            await fleet.acknowledged("beta", 2)
+            assert await fleet.ping(20, 10) == 3
+            assert rows(fleet, "alpha", "moved") == 1
+            await fleet.send("alpha", 3, deletes=[entries.key_of(moved)])
+            await fleet.acknowledged("alpha", 3)
+            assert rows(fleet, "alpha", "moved") == 0
+        finally:
+            namespaces.remove(netns)
+
+    fleet_of(tmp_path, scenario)
+
+
+def rows(fleet, name, table):
+    """How many rows a pinned map of a host has."""
+    spec = objects.shipped("uplink").maps[table]
+    with maps.open(fleet.pins(name) / "maps" / table, spec) as opened:
+        return len(list(opened.keys()))
 
 
 def test_a_killed_agent_takes_no_packet_with_it_and_its_successor_adopts(tmp_path):

@@ -19,8 +19,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mizar.datapath import attachments, ethtool, namespaces, netlink, pins, tables
+from mizar.model import addresses
 from mizar.plan import entries
 
+IPV6_SETTINGS = Path("/proc/sys/net/ipv6/conf")
+IPV6_MTU_MIN = 1280  # bytes (RFC 8200, 5)
 INTERFACE = re.compile(r"mz[0-9a-f]{12}")
 TX_QUEUE_PACKETS = 1000
 RUNNING_WAIT_S = 5.0
@@ -163,21 +166,28 @@ class Plumbing:
 
 
 def _furnish(entry: entries.EndpointEntry) -> None:
-    """Inside the workload's namespace: addresses, default route, loopback, offloads."""
+    """Inside the workload's namespace: addresses, default routes, loopback, offloads.
+
+    What the workload has added itself stays: of the addresses only those go that an
+    agent once set.
+    """
     with netlink.Route() as route:
         link, loopback = route.link(entry.interface), route.link("lo")
         if link is None or loopback is None:
             raise PlumbingError(f"interface {entry.interface} vanished while it was made; retried")
         wanted = _interfaces(entry)
         present = route.addresses(link.number)
-        if link.up and loopback.up and present == wanted:
+        unwanted = {address for address, ours in present.items() if ours} - wanted
+        if link.up and loopback.up and wanted <= present.keys() and not unwanted:
             return
+        if addresses.of_family(entry.addresses, 6):
+            _ipv6_by_hand(entry.interface)
         ethtool.features_off(entry.interface, UNWANTED_FEATURES)
         route.ask(
-            *(netlink.remove_address(link.number, old) for old in sorted(present - wanted)),
-            *(netlink.add_address(link.number, new) for new in sorted(wanted - present)),
+            *(netlink.remove_address(link.number, old) for old in sorted(unwanted)),
             netlink.set_up(loopback.number),
             netlink.set_up(link.number),
+            *(netlink.add_address(link.number, new) for new in sorted(wanted - present.keys())),
             *(netlink.default_route(link.number, gateway) for gateway in entry.gateways),
             *(
                 netlink.permanent_neighbour(link.number, gateway, tables.ROUTER_MAC)
@@ -216,4 +226,16 @@ def _length(address: str, prefixes: list[str]) -> int:
 def _ipv6_off(interface: str) -> None:
     """No address, no neighbour discovery from the host's side of a workload's veth."""
     with contextlib.suppress(FileNotFoundError):
-        Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6").write_text("1")
+        (IPV6_SETTINGS / interface / "disable_ipv6").write_text("1")
+
+
+def _ipv6_by_hand(interface: str) -> None:
+    """IPv6 on the workload's side, with nothing taken from router advertisements."""
+    try:
+        (IPV6_SETTINGS / interface / "disable_ipv6").write_text("0")
+        (IPV6_SETTINGS / interface / "accept_ra").write_text("0")
+    except FileNotFoundError:
+        raise PlumbingError(
+            f"interface {interface} can't have IPv6: its MTU is below {IPV6_MTU_MIN}, or the "
+            "kernel lacks IPv6; raise the uplink's MTU, or use a network of IPv4 alone"
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mizar.datapath import ethtool, netlink
@@ -58,7 +59,7 @@ def inspect(name: str) -> Uplink:
     return Uplink(name, link.number, address, link.mtu, ethtool.driver(name))
 
 
-def _address(name: str, interfaces: set[str]) -> str:
+def _address(name: str, interfaces: Iterable[str]) -> str:
     """The lowest IPv4 address: the same one every time."""
     found = [ipaddress.ip_interface(text) for text in interfaces]
     candidates = sorted(i.ip for i in found if isinstance(i, ipaddress.IPv4Interface))
