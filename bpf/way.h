@@ -6,6 +6,7 @@
 
 #include "address.h"
 #include "exit.h"
+#include "location.h"
 #include "maps.h"
 #include "transit.h"
 
@@ -21,19 +22,14 @@ static __always_inline bool question_due(__u64 asked_ns, __u64 now)
 	return (__s64)(now - asked_ns) >= (__s64)ASK_INTERVAL_NS;
 }
 
-static __always_inline bool has_host(const struct location *location)
-{
-	return location && !address_is_zero(ADDRESS(location->host));
-}
-
-/* SENT_DIRECT, or GO_ON. Ages are signed: another CPU may have stamped after `now`. */
+/* SENT_DIRECT, or GO_ON. */
 static __always_inline int way_direct(struct location *location, __u64 now, struct way *way)
 {
 	__s64 age;
 
-	if (!has_host(location))
+	if (!location || !location_has_host(location))
 		return GO_ON;
-	age = now - location->confirmed_ns;
+	age = location_age(location, now);
 	if (age >= (__s64)LOCATION_FRESH_NS)
 		return GO_ON;
 	way->to = ADDRESS(location->host);
@@ -70,7 +66,7 @@ static __always_inline int way_to_ask(const struct endpoint_key *endpoint, struc
 {
 	struct location *location = bpf_map_lookup_elem(&locations, endpoint);
 
-	if (!has_host(location))
+	if (!location || !location_has_host(location))
 		return REASON_NO_ROUTE;
 	way->to = ADDRESS(location->host);
 	return REASON_SENT_ASK;

@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +57,7 @@ VERDICTS = {
     },
 }
 
+ETH_P_ALL, SO_RCVMARK = 3, 75
 NOT_OURS = {"tc": programs.TC_UNSPEC, "xdp": programs.XDP_PASS}
 
 
@@ -67,6 +68,16 @@ class Outcome(NamedTuple):
     action: int
     packet: bytes
     meta: bytes
+
+
+def received(tap: socket.socket) -> tuple[int, bytes] | None:
+    """The next frame and its mark; None: there is none."""
+    try:
+        frame, notes, _, _ = tap.recvmsg(65536, 64)
+    except TimeoutError:
+        return None
+    ((_, _, mark),) = [note for note in notes if note[1] == socket.SO_MARK]
+    return int.from_bytes(mark, sys.byteorder), frame
 
 
 def mapped(text: str) -> bytes:
@@ -209,6 +220,18 @@ class Host:
         ((reason, packets, size),) = self.counted()
         assert (packets, size) == (1, len(packet))
         return Outcome(reason, result.retval, result.packet, result.ctx.meta if xdp else b"")
+
+    @contextlib.contextmanager
+    def clones(self) -> Iterator[Callable[[], list[tuple[int, bytes]]]]:
+        """What test runs inside put back on their interface's ingress: (mark, frame) of each."""
+        with (
+            namespaces.inside(self._netns),
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as tap,
+        ):
+            tap.bind(("lo", ETH_P_ALL))
+            tap.setsockopt(socket.SOL_SOCKET, SO_RCVMARK, 1)
+            tap.settimeout(0.05)
+            yield lambda: list(iter(lambda: received(tap), None))
 
     def counted(self) -> list[tuple[str, int, int]]:
         """(reason, packets, bytes) of every counter that isn't zero."""
