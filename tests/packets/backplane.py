@@ -5,6 +5,7 @@ real veth with one neighbour known (PEER) and all others not. Redirects are only
 kernel here, so the outcome's packet is what would be redirected.
 """
 
+import asyncio
 import contextlib
 import ipaddress
 import os
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mizar.bpf import maps, objects, programs
+from mizar.bpf import maps, objects, programs, ring
 from mizar.datapath import namespaces
 
 VNI = 7
@@ -119,6 +120,7 @@ class Host:
             if table.spec.type in (maps.HASH, maps.LRU_HASH, maps.LPM_TRIE):
                 table.delete_batch(list(table.keys()))
         self._zero_counters()
+        self.traced()
         self.configure()
         self.maps["underlay_prefixes"].update(prefix(UNDERLAY), 1)
         self.port()
@@ -187,6 +189,32 @@ class Host:
 
     def switch_endpoint(self, address: str, host: str) -> None:
         self.maps["switch_endpoints"].update((VNI, mapped(address)), (mapped(host), 1, 0))
+
+    def moved(self, address: str, host: str, generation: int = 1, identity: int = 0) -> None:
+        self.maps["moved"].update((VNI, mapped(address)), (mapped(host), generation, identity))
+
+    def silent(self, holder: str, until: int) -> None:
+        self.maps["silent_holders"].update((mapped(holder),), until)
+
+    def drops(self) -> list[tuple[tuple[int, int, str], Any]]:
+        """((ifindex, VNI, reason), row) of everything dropped since the reset."""
+        return [
+            ((key.ifindex, key.vni, self._names[key.reason]), row)
+            for key, row in self.maps["drops"].items()
+        ]
+
+    def traced(self) -> list[Any]:
+        """The events of traced packets since the last call (struct trace_event)."""
+        found: list[Any] = []
+        codec = self.types.struct("trace_event")
+
+        async def drain() -> None:
+            reader = ring.Reader(self.maps["events"], lambda data: found.append(codec.unpack(data)))
+            reader.drain()
+            reader.close()
+
+        asyncio.run(drain())
+        return found
 
     def location(
         self,

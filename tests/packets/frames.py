@@ -8,7 +8,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 
 CLASS = 0xFF4D
-IDENTITY, ORIGIN, HINT = 1, 2, 3
+IDENTITY, ORIGIN, HINT, TRACE, LOOKUP, ASK, RETURNED, PROBE, ECHO = range(1, 10)
 CRITICAL = 0x80
 CONTROL = 0x80
 ETHERNET = 0x6558
@@ -25,6 +25,10 @@ def identity(number: int) -> bytes:
 
 def origin(host: str) -> bytes:
     return option(ORIGIN, backplane.mapped(host))
+
+
+def trace(number: int) -> bytes:
+    return option(TRACE, struct.pack("!I", number))
 
 
 def hint(endpoint: str, host: str, generation: int, flags: int = 0, number: int = 0) -> bytes:
@@ -90,7 +94,11 @@ def inner(
 ) -> bytes:
     """An Ethernet frame as another host's endpoint program puts it into a tunnel."""
     ether = Ether(dst=backplane.ROUTER_MAC, src=backplane.ROUTER_MAC)
-    return bytes(ether / IP(src=source, dst=destination, **ip) / ICMP() / payload)
+    if ":" in destination:
+        packet = IPv6(src=source, dst=destination, **ip) / UDP(sport=4000, dport=53)
+    else:
+        packet = IP(src=source, dst=destination, **ip) / ICMP()
+    return bytes(ether / packet / payload)
 
 
 def geneve(
@@ -122,6 +130,26 @@ def arrived(
     ether = Ether(dst="02:00:00:00:01:01", src=backplane.PEER_MAC)
     outer = IP(src=source, dst=destination, ttl=ttl, **{"id": 0, "flags": "DF", **ip})
     return bytes(ether / outer / UDP(sport=sport, dport=port, chksum=0) / content)
+
+
+def control(options: bytes, content: bytes = b"", **outer: object) -> bytes:
+    """A control message; `content` is the beginning of the packet that it is about."""
+    return arrived(geneve(content, options, flags=CONTROL), **outer)
+
+
+def lookup(content: bytes, origin_host: str = backplane.STRANGER, **outer: object) -> bytes:
+    """Where is the content's destination?"""
+    return control(identity(5) + origin(origin_host) + option(LOOKUP, b""), content, **outer)
+
+
+def ask(content: bytes, **outer: object) -> bytes:
+    """Is the content's destination still with you?"""
+    return control(identity(5) + option(ASK, b""), content, **outer)
+
+
+def told(to: str, message: bytes, sport: int = 50000) -> bytes:
+    """A HINT from the host under test, after its Ethernet header."""
+    return control(message, source=backplane.HOST, destination=to, sport=sport)[14:]
 
 
 def tunnelled(options: bytes = b"", **outer: object) -> bytes:

@@ -1,20 +1,26 @@
 """The direct path: what data packets and HINTs teach, and when it is forgotten."""
 
+from collections.abc import Callable
+
 import pytest
 from backplane import (
+    A6,
     HOST,
     PEER,
     REMOTE,
+    REMOTE6,
     SECOND,
     START,
     STRANGER,
+    VNI,
     A,
     B,
     Host,
     mapped,
 )
-from frames import CONTROL, arrived, geneve, hint, identity, inner, origin, sent, tunnelled
+from frames import CONTROL, arrived, geneve, hint, identity, inner, origin, sent, sent6, tunnelled
 
+GONE = 1
 BY_TRANSIT = identity(5) + origin(STRANGER)
 
 
@@ -70,6 +76,52 @@ def test_data_overrides_only_what_is_stale(host: Host, age: int, winner: str) ->
     assert (known.host, known.generation) == (mapped(winner), 6)
 
 
+@pytest.mark.parametrize(
+    ("age", "after"),
+    [
+        (0, SECOND // 2),
+        (SECOND // 2 - 1, SECOND // 2),
+        (SECOND // 2, SECOND // 2),
+        (SECOND - 1, SECOND - 1),
+    ],
+)
+def test_data_from_elsewhere_casts_doubt(host: Host, age: int, after: int) -> None:
+    host.location(REMOTE, STRANGER, START - age, generation=6, asked=START - 9)
+    host.run("uplink_tcx", tunnelled())
+    assert tuple(host.located(REMOTE)) == (mapped(STRANGER), START - after, START - 9, 6, 0)
+
+
+def test_doubted_location_is_asked_about(host: Host) -> None:
+    host.location(REMOTE, STRANGER)
+    assert host.run("endpoint", sent(REMOTE)).reason == "SENT_DIRECT"
+    host.run("uplink_tcx", tunnelled())
+    host.run("endpoint", sent(REMOTE))
+    assert host.located(REMOTE).asked_ns == START
+
+
+def test_host_that_moved_its_stamp_on_meanwhile_keeps_it(host: Host) -> None:
+    """Another CPU's clock may be a little ahead."""
+    host.location(REMOTE, STRANGER, START + 5)
+    host.run("uplink_tcx", tunnelled())
+    assert host.located(REMOTE).host == mapped(STRANGER)
+    host.location(REMOTE, PEER, START + 5)
+    host.run("uplink_tcx", tunnelled())
+    assert host.located(REMOTE).confirmed_ns == START + 5
+
+
+@pytest.mark.parametrize("confirmed", [0, START])
+def test_question_without_an_answer_is_no_location(host: Host, confirmed: int) -> None:
+    host.maps["locations"].update((VNI, mapped(REMOTE)), (bytes(16), confirmed, START - 9, 0, 0))
+    host.run("uplink_tcx", tunnelled(identity(5)))
+    assert tuple(host.located(REMOTE)) == (mapped(PEER), START, START - 9, 0, 5)
+
+
+def test_ipv6_sender_is_learned(host: Host) -> None:
+    host.run("uplink_tcx", arrived(geneve(inner(REMOTE6, A6), BY_TRANSIT), ttl=48))
+    assert host.located(REMOTE6).host == mapped(STRANGER)
+    assert len(list(host.maps["locations"].keys())) == 1
+
+
 def test_local_address_is_never_learned(host: Host) -> None:
     host.run("uplink_tcx", arrived(geneve(inner(B, A))))
     assert host.located(B) is None
@@ -86,11 +138,25 @@ def test_nothing_is_learned_from_what_only_passes_through(host: Host, uplink: st
     assert list(host.maps["locations"].keys()) == []
 
 
-def test_hint_opens_the_direct_path(host: Host, uplink: str) -> None:
-    assert host.run(uplink, tell(REMOTE, PEER, 4)).reason == "HINT_TAKEN"
-    known = host.located(REMOTE)
-    assert tuple(known) == (mapped(PEER), START, 0, 4, 77)
-    assert host.run("endpoint", sent(REMOTE)).reason == "SENT_DIRECT"
+@pytest.mark.parametrize(("endpoint", "send"), [(REMOTE, sent), (REMOTE6, sent6)])
+def test_hint_opens_the_direct_path(
+    host: Host, uplink: str, endpoint: str, send: Callable[[str], bytes]
+) -> None:
+    assert host.run(uplink, tell(endpoint, PEER, 4)).reason == "HINT_TAKEN"
+    assert tuple(host.located(endpoint)) == (mapped(PEER), START, 0, 4, 77)
+    assert host.run("endpoint", send(endpoint)).reason == "SENT_DIRECT"
+
+
+def test_hint_keeps_when_it_was_asked_for(host: Host, uplink: str) -> None:
+    host.location(REMOTE, STRANGER, START - 2 * SECOND, asked=START - SECOND)
+    host.run(uplink, tell(REMOTE, PEER, 4))
+    assert tuple(host.located(REMOTE)) == (mapped(PEER), START, START - SECOND, 4, 77)
+
+
+def test_hint_overrides_what_is_fresh(host: Host, uplink: str) -> None:
+    host.location(REMOTE, STRANGER, START, generation=3)
+    assert host.run(uplink, tell(REMOTE, PEER, 3)).reason == "HINT_TAKEN"
+    assert host.located(REMOTE).host == mapped(PEER)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +180,21 @@ def test_hint_about_a_local_address_is_refused(host: Host, uplink: str) -> None:
     assert host.located(A) is None
 
 
-def test_hint_that_it_is_gone_forgets(host: Host, uplink: str) -> None:
+@pytest.mark.parametrize("generation", [0, 5, 6])
+def test_hint_that_it_is_gone_forgets_whatever_the_generation(
+    host: Host, uplink: str, generation: int
+) -> None:
     host.location(REMOTE, STRANGER, generation=5)
-    assert host.run(uplink, tell(REMOTE, STRANGER, 5, flags=1)).reason == "HINT_TAKEN"
+    outcome = host.run(uplink, tell(REMOTE, STRANGER, generation, GONE))
+    assert outcome.reason == "HINT_TAKEN"
     assert host.located(REMOTE) is None
+
+
+def test_gone_from_where_it_no_longer_was_is_no_news(host: Host, uplink: str) -> None:
+    host.location(REMOTE, PEER, generation=5)
+    assert host.run(uplink, tell(REMOTE, STRANGER, 9, GONE)).reason == "HINT_STALE"
+    assert host.located(REMOTE).host == mapped(PEER)
+    assert host.run(uplink, tell(REMOTE6, STRANGER, 9, GONE)).reason == "HINT_STALE"
 
 
 def test_hint_from_outside_the_underlay_is_refused(host: Host, uplink: str) -> None:

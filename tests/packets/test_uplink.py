@@ -5,14 +5,18 @@ import time
 
 import pytest
 from backplane import (
+    A6,
     A_MAC,
+    FAR6,
     HOST,
     PEER,
     PEER_MAC,
     REMOTE,
+    REMOTE6,
     ROUTER_MAC,
     STRANGER,
     SUBNET,
+    SUBNET6,
     UNDERLAY,
     VNI,
     A,
@@ -20,7 +24,7 @@ from backplane import (
     mapped,
     prefix,
 )
-from frames import IP, UDP, arrived, geneve, identity, inner, option, origin, tunnelled
+from frames import IP, UDP, arrived, geneve, identity, inner, option, origin, trace, tunnelled
 from scapy.layers.l2 import Ether
 
 MAGIC = 0x4D5A0002
@@ -75,6 +79,64 @@ def test_metadata_is_equal_for_all_packets_of_a_flow(host: Host) -> None:
     assert len({host.run("uplink_xdp", packet).meta for packet in packets}) == 1
 
 
+@pytest.mark.parametrize("options", [identity(5), identity(5) + origin(STRANGER)])
+def test_endpoint_gets_an_ipv6_packet(host: Host, uplink: str, options: bytes) -> None:
+    frame = inner(REMOTE6, A6)
+    got = delivered(host, uplink, arrived(geneve(frame, options)))
+    assert (Ether(got).dst, Ether(got).src) == (A_MAC, ROUTER_MAC)
+    assert got[12:] == frame[12:]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (inner(REMOTE6, A6)[:-1], "TRUNCATED"),
+        (inner(REMOTE6, A6)[:53], "TRUNCATED"),
+        (inner(REMOTE6, A6)[:14], "TRUNCATED"),
+        (inner(REMOTE6, A6, version=4), "MALFORMED"),
+        (inner(REMOTE6, A6, plen=14), "TRUNCATED"),
+        (inner(REMOTE6, A6)[:12] + b"\x08\x00" + inner(REMOTE6, A6)[14:], "MALFORMED"),
+        (inner()[:12] + b"\x86\xdd" + inner()[14:], "TRUNCATED"),
+        (inner(payload=bytes(20))[:12] + b"\x86\xdd" + inner(payload=bytes(20))[14:], "MALFORMED"),
+        (inner(REMOTE6, "::ffff:10.0.0.11"), "MARTIAN"),
+        (inner("::ffff:10.0.0.99", A6), "MARTIAN"),
+        (inner()[:12] + b"\x88\xb5" + inner()[14:], "NOT_IP"),
+        (inner()[:33], "TRUNCATED"),
+        (inner()[:13], "TRUNCATED"),
+        (inner(ihl=4), "MALFORMED"),
+        (inner(len=19), "MALFORMED"),
+        (inner(len=34), "TRUNCATED"),
+    ],
+)
+def test_inner_packet_that_is_none(host: Host, uplink: str, content: bytes, reason: str) -> None:
+    """With padding behind the outer packet, which is no part of it."""
+    packet = arrived(geneve(content, identity(5)))
+    for frame in (packet, packet + bytes(60)):
+        outcome = host.run(uplink, frame)
+        assert (outcome.reason, outcome.packet) == (reason, frame)
+
+
+def test_payload_length_may_say_less_than_is_there(host: Host, uplink: str) -> None:
+    delivered(host, uplink, arrived(geneve(inner(REMOTE6, A6, plen=0), identity(5))))
+
+
+@pytest.mark.parametrize(
+    ("outer", "mark", "expected"),
+    [(0, 2, 2), (1, 2, 1), (2, 1, 1), (3, 1, 3), (3, 2, 3), (3, 3, 3), (0, 3, 3), (1, 0, 0)],
+)
+def test_congestion_marks_are_combined_in_ipv6(
+    host: Host, uplink: str, outer: int, mark: int, expected: int
+) -> None:
+    frame = inner(REMOTE6, A6, tc=0xA8 | mark, fl=0xF1234)
+    got = delivered(host, uplink, arrived(geneve(frame), tos=outer))
+    assert got[12:] == inner(REMOTE6, A6, tc=0xA8 | expected, fl=0xF1234)[12:]
+
+
+def test_mark_that_an_ipv6_flow_cant_carry_is_a_drop(host: Host, uplink: str) -> None:
+    packet = arrived(geneve(inner(REMOTE6, A6, tc=0xA8, fl=0xF1234)), tos=3)
+    assert host.run(uplink, packet).reason == "ECN_LOST"
+
+
 @pytest.mark.parametrize(
     ("outer", "mark", "expected"),
     [(0, 2, 2), (1, 2, 1), (2, 1, 1), (3, 1, 3), (3, 2, 3), (3, 3, 3), (0, 3, 3), (1, 0, 0)],
@@ -109,6 +171,20 @@ def test_transit_rewrites_the_outer_header_alone(
     assert outcome.packet[14:] == expected[14:]
 
 
+@pytest.mark.parametrize("options", [identity(5), identity(5) + origin(STRANGER)])
+@pytest.mark.parametrize("table", ["SWITCHED", "ROUTED"])
+def test_transit_of_ipv6(host: Host, uplink: str, options: bytes, table: str) -> None:
+    if table == "SWITCHED":
+        host.switch(SUBNET6)
+        host.switch_endpoint(REMOTE6, PEER)
+    else:
+        host.router(SUBNET6, PEER)
+    content = geneve(inner(FAR6, REMOTE6), options)
+    outcome = host.run(uplink, arrived(content, source=STRANGER, sport=51234, tos=2))
+    expected = arrived(content, source=HOST, destination=PEER, ttl=48, sport=51234, tos=2)
+    assert (outcome.reason, outcome.packet[14:]) == (table, expected[14:])
+
+
 def test_xdp_writes_the_next_hops_mac(host: Host) -> None:
     host.switch_endpoint(REMOTE, PEER)
     packet = host.run("uplink_xdp", arrived(geneve(inner(FAR_SOURCE, REMOTE)))).packet
@@ -141,12 +217,27 @@ def test_holder_that_is_the_endpoints_host_delivers(host: Host, uplink: str) -> 
     assert delivered(host, uplink, arrived(geneve(frame, origin(STRANGER))))[12:] == frame[12:]
 
 
-def test_switch_behind_the_times_costs_a_detour_and_no_loop(host: Host) -> None:
+def test_switch_behind_the_times_costs_a_detour_and_no_loop(host: Host, uplink: str) -> None:
     host.switch_endpoint(A, PEER)
-    detoured = arrived(geneve(inner(), origin(STRANGER)))
-    back = arrived(geneve(inner(), origin(STRANGER)), ttl=48)
-    assert host.run("uplink_xdp", detoured).reason == "SWITCHED"
-    assert host.run("uplink_xdp", back).reason == "STRIPPED"
+    frame = inner()
+    detoured = arrived(geneve(frame, origin(STRANGER)))
+    assert host.run(uplink, detoured).reason == "SWITCHED"
+    back = arrived(geneve(frame, origin(STRANGER)), ttl=48)
+    assert delivered(host, uplink, back)[12:] == frame[12:]
+
+
+def test_options_of_our_own_senders_in_any_order(host: Host) -> None:
+    """Read without a walk where they are as our senders write them, and alike elsewhere."""
+    one, two, more = identity(99), origin(STRANGER), option(77, b"")
+    for options in (one + two, two + one, one + more + two, more + one + two, one + two + more):
+        meta = host.run("uplink_xdp", arrived(geneve(inner(), options))).meta
+        assert meta == struct.pack("<II16sII", MAGIC, VNI, mapped(STRANGER), 99, 0)
+
+
+def test_of_several_options_the_last_counts(host: Host) -> None:
+    options = identity(1) + origin(PEER) + trace(1) + identity(2) + origin(STRANGER) + trace(2)
+    meta = host.run("uplink_xdp", arrived(geneve(inner(), options))).meta
+    assert meta == struct.pack("<II16sII", MAGIC, VNI, mapped(STRANGER), 2, 2)
 
 
 def test_unresolved_next_hop_leaves_the_packet_as_it_was(host: Host) -> None:
