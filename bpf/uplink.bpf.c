@@ -10,6 +10,7 @@
 #include "deliver.h"
 #include "ecn.h"
 #include "packet.h"
+#include "returned.h"
 #include "transit.h"
 #include "tunnel.h"
 
@@ -23,7 +24,7 @@ static __always_inline int tunnel_read(const struct frame *frame, struct tunnel 
 	return left == GO_ON ? geneve_read(frame, t) : left;
 }
 
-/* By the first control option; `frame` is as tunnel_read has read it. */
+/* By the first control option. GO_ON: RETURNED, which tcx alone can take. */
 static __always_inline int control(void *context, bool in_xdp, const struct host_config *config,
 				   struct tunnel *t, struct passage *passage)
 {
@@ -46,7 +47,7 @@ static __always_inline int control(void *context, bool in_xdp, const struct host
 	case OPTION_LOOKUP:
 		return lookup_answer(context, in_xdp, config, &frame, t, passage);
 	case OPTION_RETURNED:
-		return in_xdp ? REASON_LEFT_TO_TCX : REASON_RETURNED_IGNORED;
+		return in_xdp ? REASON_LEFT_TO_TCX : GO_ON;
 	default:
 		return REASON_CONTROL_UNKNOWN;
 	}
@@ -329,8 +330,10 @@ static __always_inline int tcx_stages(struct __sk_buff *skb, struct tunnel *t,
 	left = tunnel_read(&frame, t);
 	if (left != GO_ON)
 		return left;
-	if (t->control)
-		return control_tcx(skb, config, t, passage);
+	if (t->control) {
+		left = control_tcx(skb, config, t, passage);
+		return left == GO_ON ? returned_tell(skb, config, t, passage) : left;
+	}
 	left = inner_read(&frame, t, passage, true);
 	if (left != GO_ON)
 		return left;

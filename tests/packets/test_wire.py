@@ -33,9 +33,13 @@ def test_every_pair_answers_from_the_first_ping(
 
 
 def test_nobody_answers_for_an_address_that_nobody_has(hosts: wire.Wire) -> None:
-    before = hosts.counters(3)["NO_ENDPOINT"][0]
-    assert hosts.ping(A, "10.0.0.77") == 0
-    assert hosts.counters(3)["NO_ENDPOINT"][0] == before + 3
+    """Told to the workload: the LOOKUP comes back from the table, and says so."""
+    before = hosts.counters(3)["NO_ENDPOINT"][0], hosts.counters(1)["RETURNED_TOLD"][0]
+    said = hosts.run(A, "ping -c 3 -i 0.2 -W 1 10.0.0.77", check=False)
+    assert hosts.counters(3)["NO_ENDPOINT"][0] == before[0] + 6
+    assert hosts.counters(1)["RETURNED_TOLD"][0] == before[1] + 3
+    assert "From 10.0.0.1" in said
+    assert "Destination Host Unreachable" in said
 
 
 def test_only_the_first_packets_of_a_conversation_go_by_transit(hosts: wire.Wire) -> None:
