@@ -122,7 +122,8 @@ class Host:
         self._zero_counters()
         self.traced()
         self.configure()
-        self.maps["underlay_prefixes"].update(prefix(UNDERLAY), 1)
+        if "underlay_prefixes" in self.maps:
+            self.maps["underlay_prefixes"].update(prefix(UNDERLAY), 1)
         self.port()
         self.local(A, LOOPBACK, A_MAC, identity=A_IDENTITY, generation=A_GENERATION)
         self.local(B, 901, B_MAC)
@@ -149,7 +150,12 @@ class Host:
         )
         self.maps["host_config"].update(0, config._replace(**changes))
 
-    def port(self, subnet: str = SUBNET, subnet6: str = SUBNET6) -> None:
+    def port(
+        self,
+        subnet: str = SUBNET,
+        subnet6: str = SUBNET6,
+        ifindex: int = LOOPBACK,
+    ) -> None:
         """A's row. subnet, subnet6: on-link prefix; empty: its network lacks the family."""
         families = (subnet, GATEWAY, A), (subnet6, GATEWAY6, A6)
         columns = [
@@ -159,7 +165,7 @@ class Host:
             for text, gateway, address in families
         ]
         row = (VNI, A_IDENTITY, A_GENERATION, mac(A_MAC), 0, *columns[0], *columns[1])
-        self.maps["ports"].update(LOOPBACK, row)
+        self.maps["ports"].update(ifindex, row)
 
     def local(
         self,

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import backplane
 import pytest
+import workload as workloads
+
+from mizar.bpf import objects
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,16 @@ def host(loaded: backplane.Host) -> backplane.Host:
 def uplink(request: pytest.FixtureRequest) -> str:
     """Both programs of the uplink."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def endpoint_program() -> Iterator[objects.Collection]:
+    with workloads.program() as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def workload(endpoint_program: objects.Collection) -> Iterator[workloads.Workload]:
+    """A real kernel behind endpoint A's interface, without addresses."""
+    with workloads.started(endpoint_program) as started:
+        yield started

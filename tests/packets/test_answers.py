@@ -27,6 +27,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
+from workload import Workload
 
 BACK = Ether(dst=A_MAC, src=ROUTER_MAC)
 FORTH = Ether(dst=ROUTER_MAC, src=A_MAC)
@@ -175,3 +176,30 @@ def test_pings_that_are_not_the_workloads_to_send(
     reason: str,
 ) -> None:
     assert host.run("endpoint", packet).reason == reason
+
+
+def test_kernel_pings_both_gateways_from_the_first_packet(workload: Workload) -> None:
+    workload.done(f"ip address add {A}/24 dev eth0")
+    workload.done(f"ip address add {A6}/64 dev eth0 nodad")
+    for gateway in (GATEWAY, GATEWAY6, f"{ROUTER_LINK_LOCAL}%eth0"):
+        workload.link_local_ready()
+        answers = workload.done(f"ping -c 3 -i 0.02 -W 1 {gateway}")
+        assert answers.count("bytes from") == 3, answers
+    assert workload.counted("ECHO_ANSWERED") == 9
+
+
+@pytest.mark.parametrize(("address", "free"), [(A, True), (REMOTE, False), (GATEWAY, False)])
+def test_arping_finds_out_which_addresses_are_taken(
+    workload: Workload,
+    address: str,
+    free: bool,
+) -> None:
+    probing = workload.run(f"arping -D -c 2 -w 3 -I eth0 {address}")
+    assert probing.returncode == (0 if free else 1), probing.stdout
+    assert f"Received {0 if free else 1} response" in probing.stdout
+
+
+def test_arping_asks_for_the_gateway(workload: Workload) -> None:
+    workload.done(f"ip address add {A}/24 dev eth0")
+    answers = workload.done(f"arping -c 2 -w 3 -I eth0 {GATEWAY}")
+    assert answers.count(f"[{ROUTER_MAC.upper()}]") == 2

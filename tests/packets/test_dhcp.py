@@ -1,6 +1,8 @@
 """DHCP and DHCPv6 answered on the host: byte for byte, and what questions can be wrong about."""
 
+import signal
 import struct
+from pathlib import Path
 
 import backplane
 import frames
@@ -37,6 +39,7 @@ from scapy.layers.dhcp6 import (
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
+from workload import Workload, until
 
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = 1, 2, 3, 4, 5, 6, 7, 8
@@ -378,3 +381,134 @@ def test_network_without_ipv6_gives_no_lease(host: Host) -> None:
     host.port(subnet6="")
     outcome = host.run("endpoint", asked6(SOLICIT, client() + ia()))
     assert outcome.reason == "DHCP_IGNORED"
+
+
+HOOK = """#!/bin/sh
+# Called by udhcpc with the event as $1, by dhclient with it in $reason.
+env | sed "s/^/$1$reason /" >>"{heard}"
+if [ "$1" = bound ]; then
+	ip address add "$ip/$mask" dev "$interface"
+	ip link set dev "$interface" mtu "$mtu"
+	ip route add default via "$router"
+fi
+exit 0
+"""
+OLD_LEASE = """lease {{
+  interface "eth0";
+  fixed-address {address};
+  option dhcp-server-identifier {server};
+  option dhcp-lease-time 86400;
+  renew 5 2037/01/01 00:00:00;
+  rebind 5 2037/01/01 00:00:00;
+  expire 5 2037/01/01 00:00:00;
+}}
+"""
+
+
+class Hook:
+    """The script that a client calls with what it has learned, and what it was called with."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / "hook"
+        self._heard = directory / "heard"
+        self._heard.touch()
+        self.path.write_text(HOOK.format(heard=self._heard))
+        self.path.chmod(0o755)
+
+    def heard(self, event: str) -> dict[str, str]:
+        """The variables of the last call with an event; empty before it."""
+        lines = self._heard.read_text().splitlines()
+        facts = (line.removeprefix(f"{event} ") for line in lines if line.startswith(f"{event} "))
+        return dict(fact.split("=", 1) for fact in facts)
+
+    def dhclient(self, family: str, leases: str = "", settings: str = "") -> str:
+        """The command, with old leases and lines of its configuration file."""
+        (self.directory / "settings").write_text(settings)
+        if leases:
+            (self.directory / "leases").write_text(leases)
+        files = (
+            f"-cf {self.directory}/settings -lf {self.directory}/leases -pf {self.directory}/pid"
+        )
+        return f"dhclient {family} -1 -d -v {files} -sf {self.path} eth0"
+
+
+@pytest.fixture
+def hook(tmp_path: Path) -> Hook:
+    return Hook(tmp_path)
+
+
+def test_udhcpc_takes_the_lease_uses_it_and_renews_it(
+    workload: Workload,
+    hook: Hook,
+    tmp_path: Path,
+) -> None:
+    """The answer to the first, unicast renewal arrives while its socket, which udhcpc closes at
+    once, still takes it from the one that listens; the second, by broadcast, is heard.
+    """
+    command = f"udhcpc -f -n -i eth0 -t 5 -T 1 -s {hook.path}"
+    with workload.running(command, tmp_path / "output") as client:
+        until(lambda: hook.heard("bound"), "a lease")
+        lease = hook.heard("bound")
+        until(lambda: "default" in workload.done("ip route"), "a default route")
+        answers = workload.done(f"ping -c 2 -i 0.02 -W 1 {GATEWAY}")
+        client.send_signal(signal.SIGUSR1)
+        until(lambda: hook.heard("renew"), "a renewed lease")
+    facts = {name: lease[name] for name in ("ip", "subnet", "router", "mtu", "lease", "serverid")}
+    assert facts == {
+        "ip": A,
+        "subnet": "255.255.255.0",
+        "router": GATEWAY,
+        "mtu": str(ENDPOINT_MTU),
+        "lease": "86400",
+        "serverid": GATEWAY,
+    }
+    assert answers.count("bytes from") == 2
+    assert hook.heard("renew")["ip"] == A
+
+
+def test_dhclient_gives_up_the_address_of_another_network(
+    workload: Workload,
+    hook: Hook,
+    tmp_path: Path,
+) -> None:
+    """It asks for its old address, hears NAK, and begins anew."""
+    leases = OLD_LEASE.format(address=REMOTE, server=GATEWAY)
+    with workload.running(hook.dhclient("-4", leases), tmp_path / "output"):
+        until(lambda: hook.heard("BOUND"), "a lease")
+    assert hook.heard("EXPIRE")["old_ip_address"] == REMOTE
+    lease = hook.heard("BOUND")
+    assert (lease["new_ip_address"], lease["new_interface_mtu"]) == (A, str(ENDPOINT_MTU))
+    assert "DHCPNAK from 10.0.0.1" in (tmp_path / "output").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "messages"),
+    [("", 2), ("send dhcp6.rapid-commit;\n", 1)],
+    ids=["solicit-request", "rapid-commit"],
+)
+def test_dhclient_gets_its_ipv6_address_and_has_it_confirmed(
+    workload: Workload,
+    hook: Hook,
+    tmp_path: Path,
+    settings: str,
+    messages: int,
+) -> None:
+    workload.link_local_ready()
+    with workload.running(hook.dhclient("-6", settings=settings), tmp_path / "output"):
+        until(lambda: hook.heard("BOUND6"), "a lease")
+    lease = hook.heard("BOUND6")
+    assert lease["new_ip6_address"] == A6
+    assert (lease["new_preferred_life"], lease["new_max_life"]) == ("86400", "86400")
+    assert lease["new_dhcp6_server_id"] == "0:3:0:1:2:4d:5a:0:0:1"
+    assert workload.counted("DHCP_ANSWERED") == messages
+    output = tmp_path / "again"
+    with workload.running(hook.dhclient("-6"), output):
+        until(lambda: "message status code Success" in output.read_text(), "a confirmation")
+    assert workload.counted("DHCP_ANSWERED") == messages + 1
+
+
+def test_dhclient_hears_that_there_is_nothing_more_to_know(workload: Workload, hook: Hook) -> None:
+    workload.link_local_ready()
+    workload.done(hook.dhclient("-6").replace(" -1 ", " -S -1 "))
+    assert hook.heard("RENEW6")["new_dhcp6_server_id"] == "0:3:0:1:2:4d:5a:0:0:1"

@@ -13,6 +13,7 @@ from backplane import (
     REMOTE6,
     ROUTER_LINK_LOCAL,
     ROUTER_MAC,
+    SUBNET6,
     Host,
 )
 from scapy.layers.inet6 import (
@@ -31,6 +32,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
+from workload import Workload, until
 
 OWN_LINK_LOCAL = "fe80::77"
 FOREVER = 0xFFFFFFFF
@@ -159,3 +161,50 @@ def test_network_without_ipv6_has_neither_router_nor_neighbours(host: Host) -> N
     assert host.run("endpoint", soliciting(REMOTE6, OWN_LINK_LOCAL)).reason == "ND_IGNORED"
     found = host.run("endpoint", soliciting(ROUTER_LINK_LOCAL, OWN_LINK_LOCAL))
     assert found.reason == "ND_ANSWERED"
+
+
+def test_kernel_resolves_gateway_and_neighbours(workload: Workload) -> None:
+    workload.done(f"ip address add {A6}/64 dev eth0 nodad")
+    for target in (GATEWAY6, REMOTE6, B6):
+        workload.run(f"ping -c 1 -W 1 {target}")
+        entry = workload.done(f"ip -6 neighbour show {target} dev eth0")
+        assert f"lladdr {ROUTER_MAC}" in entry, entry
+        assert ("router" in entry) is (target == GATEWAY6)
+
+
+@pytest.mark.parametrize(("address", "free"), [(A6, True), (REMOTE6, False), (GATEWAY6, False)])
+def test_kernel_detects_which_addresses_are_taken(
+    workload: Workload,
+    address: str,
+    free: bool,
+) -> None:
+    workload.done(f"ip address add {address}/64 dev eth0")
+    flags = "-tentative" if free else "dadfailed"
+    until(lambda: f"inet6 {address}/64" in workload.addresses(flags), f"{address} {flags}")
+    assert not free or address not in workload.addresses("dadfailed")
+
+
+def test_kernel_takes_route_and_mtu_from_the_advertisement(workload: Workload) -> None:
+    until(lambda: workload.done("ip -6 route show default"), "a default route", 15)
+    route = workload.done("ip -6 route show default")
+    assert f"via {ROUTER_LINK_LOCAL} dev eth0 proto ra" in route
+    assert f"mtu {ENDPOINT_MTU}" in route
+    assert f"{SUBNET6} dev eth0 proto kernel" in workload.done("ip -6 route show")
+    assert "dynamic" not in workload.addresses(), "an address of its own making"
+
+
+def test_rdisc6_prints_what_the_router_says(workload: Workload) -> None:
+    workload.link_local_ready()
+    said = workload.done("rdisc6 -1 -w 2000 eth0")
+    for fact in (
+        "Stateful address conf. : Yes",
+        "Stateful other conf. : No",
+        "Router lifetime : 1800",
+        f"Prefix : {SUBNET6}",
+        "On-link : Yes",
+        "Autonomous address conf.: No",
+        f"MTU : {ENDPOINT_MTU} bytes",
+        f"Source link-layer address: {ROUTER_MAC.upper()}",
+        f"from {ROUTER_LINK_LOCAL}",
+    ):
+        assert fact in " ".join(said.split()), said
