@@ -19,7 +19,9 @@ from frames import (
     sent,
     tunnelled,
 )
-from scapy.layers.inet import TCP
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet import ICMP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 
 LOOKUP_MARK, ASK_MARK = 0x4D5A1001, 0x4D5A1002
@@ -82,6 +84,18 @@ def padded(packet: bytes, short: int) -> bytes:
     return packet[: len(packet) - short]
 
 
+def solicitation(target: str) -> bytes:
+    ip = IPv6(src=backplane.A6, dst="ff02::1:ff00:1", hlim=255)
+    return bytes(Ether(src=backplane.A_MAC, dst=EVERYBODY) / ip / ICMPv6ND_NS(tgt=target))
+
+
+def dhcp(kind: str) -> bytes:
+    message = BOOTP(chaddr=backplane.mac(backplane.A_MAC)) / DHCP(options=[("message-type", kind)])
+    upper = UDP(sport=68, dport=67)
+    return sent("255.255.255.255", source="0.0.0.0", to=EVERYBODY, l4=upper / message)
+
+
+EVERYBODY = "ff:ff:ff:ff:ff:ff"
 VLAN_FRAME = bytes(Ether(src=backplane.A_MAC, dst=backplane.ROUTER_MAC) / Dot1Q(vlan=5) / bytes(60))
 LLDP_FRAME = bytes(Ether(src=backplane.A_MAC, dst="01:80:c2:00:00:0e", type=0x88CC) / bytes(60))
 LYING_ARP = arp(REMOTE)[:22] + backplane.mac(backplane.B_MAC) + arp(REMOTE)[28:]
@@ -107,6 +121,11 @@ SENDING = [
     Case("ARP_IGNORED", "endpoint", arp(backplane.A)),
     Case("ARP_IGNORED", "endpoint", arp(FAR)),
     Case("ARP_IGNORED", "endpoint", arp(backplane.GATEWAY, op=2)),
+    Case("ND_ANSWERED", "endpoint", solicitation(backplane.GATEWAY6)),
+    Case("ND_IGNORED", "endpoint", solicitation(backplane.A6)),
+    Case("DHCP_ANSWERED", "endpoint", dhcp("discover")),
+    Case("DHCP_IGNORED", "endpoint", dhcp("inform")),
+    Case("ECHO_ANSWERED", "endpoint", sent(backplane.GATEWAY, l4=ICMP())),
     Case("SPOOFED_ADDRESS", "endpoint", arp(REMOTE, sender=backplane.B)),
     Case("TRUNCATED", "endpoint", arp(REMOTE)[:40]),
     Case("MALFORMED", "endpoint", arp(REMOTE)[:14] + b"\0\7" + arp(REMOTE)[16:]),
@@ -258,7 +277,7 @@ def verdict(reason: str) -> str:
         return "PASS"
     if reason in ("STRIPPED", "LEFT_TO_TCX"):
         return "HANDED"
-    return "TAKEN" if reason.startswith(("ARP_", "HINT_")) else "DROP"
+    return "TAKEN" if reason.endswith("_IGNORED") or reason.startswith("HINT_") else "DROP"
 
 
 def test_every_reason_has_a_case_or_a_cause_why_not(host: Host) -> None:
