@@ -11,19 +11,14 @@ from mizar.plan import entries
 
 
 class Workload(NamedTuple):
-    """``name``: ``TENANT/ENDPOINT``; ``vpc``: ``TENANT/VPC``; ``addresses``: one a family."""
+    """``name``: ``TENANT/ENDPOINT``; ``vpc``: ``TENANT/VPC``; ``address``: its first one."""
 
     name: str
     vpc: str
     network: str
     host: str
-    addresses: tuple[str, ...]
+    address: str
     netns: str
-
-    @property
-    def address(self) -> str:
-        """Its first one."""
-        return self.addresses[0]
 
     @property
     def short(self) -> str:
@@ -43,7 +38,7 @@ def of(
         vpc=f"{tenant}/{network.spec.vpc}",
         network=endpoint.spec.network,
         host=host,
-        addresses=tuple(endpoint.status.addresses),
+        address=endpoint.status.addresses[0],
         netns=endpoint.spec.netns or entries.own_netns(lab.netns(host), tenant, name),
     )
 

@@ -30,7 +30,7 @@ def ecn_taken_over(packet: Datagram, outer: int) -> Datagram:
 
 def learn(run: Passage, source: Address, origin: Address, identity: int) -> None:
     """Data arrived from an endpoint at a host."""
-    if origin in (NOWHERE, run.config.host) or run.local(source) is not None:
+    if origin in (NOWHERE, run.config.host):
         return
     known = run.location(source) or Location()
     if known.host == origin:
@@ -39,7 +39,7 @@ def learn(run: Passage, source: Address, origin: Address, identity: int) -> None
     elif run.is_fresh(known):
         if not run.would_ask(known):
             run.locate(source, known._replace(confirmed_ns=run.now - LOCATION_ASK_NS))
-    else:
+    elif run.local(source) is None:
         row = known._replace(host=origin, confirmed_ns=run.now, identity=identity)
         run.locate(source, row)
 

@@ -77,11 +77,12 @@ class Dispatch(NamedTuple):
 
 def run_endpoint(run: Passage, frame: bytes) -> End:
     """Steps 1 and 2. Raises Drop; an error due to the sender has taken the packet's place then."""
+    run.ifindex = run.context.ifindex
     run.config  # noqa: B018 - NO_CONFIG
-    port: Port | None = run.exact("ports", run.context.ifindex)
+    port: Port | None = run.exact("ports", run.ifindex)
     if port is None:
         raise Drop("NO_PORT")
-    run.ifindex, run.vni = run.context.ifindex, port.vni
+    run.vni = port.vni
     if run.context.mark in (MARK_LOOKUP, MARK_ASK):
         return _control_message(run, port, frame)
     return _step_3(run, port, frame)
@@ -226,7 +227,7 @@ def _segment_bytes(run: Passage, packet: Datagram) -> int:
     if not run.context.gso_size:
         return len(packet.data)
     if packet.transport.protocol != TCP:
-        return packet.transport.at + 8 + run.context.gso_size
+        return packet.transport.walked + 8 + run.context.gso_size
     tcp = packet.upper(20)
     if tcp is None:
         raise Drop("TRUNCATED")

@@ -53,7 +53,7 @@ def _message(kind: tuple[int, int], mtu: int, quote: bytes) -> bytes:
 def _spend(run: Passage, ifindex: int) -> bool:
     """Takes a token of the endpoint's budget; False where there is none."""
     row = run.tables.error_budgets.get(ifindex, ErrorBudget(run.now, ERROR_BUDGET))
-    earned = (run.now - row.refilled_ns) // ERROR_REFILL_NS
+    earned = max(0, run.now - row.refilled_ns) // ERROR_REFILL_NS
     tokens = min(ERROR_BUDGET, row.tokens + earned)
     if not tokens:
         return False

@@ -102,7 +102,10 @@ class DropKey(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """An `End`, the rows changed (None: deleted), clones, the drop's key, and what was read."""
+    """An `End`, the rows changed (None: deleted), clones, and the drop's key; what was read.
+
+    `ifindex` and `vni`: whose packet it was, as far as it came to be known.
+    """
 
     end: End
     locations: Mapping[EndpointKey, Location | None]
@@ -110,6 +113,8 @@ class Outcome(NamedTuple):
     clones: tuple[Clone, ...]
     drop: DropKey | None
     lookups: tuple[Lookup, ...]
+    ifindex: int
+    vni: int
 
     @property
     def reason(self) -> str:

@@ -24,10 +24,14 @@ BROADCAST_MAC = b"\xff" * 6
 
 
 class Transport(NamedTuple):
-    """Where the transport header is: `at` counts from the IP header, 0 where there is none."""
+    """Where the transport header is: `at` counts from the IP header, 0 where there is none.
+
+    `walked` is how many bytes of IP and extension headers were read in looking for it.
+    """
 
     protocol: int
     at: int
+    walked: int
     fragment: bool = False
     later: bool = False
     extended: bool = False
@@ -117,6 +121,7 @@ def _parse_ipv4(data: bytes, cut: bool) -> Datagram:
         transport=Transport(
             protocol=data[9],
             at=0 if later else header_bytes,
+            walked=header_bytes,
             fragment=bool(fragment & 0x3FFF),
             later=later,
         ),
@@ -150,20 +155,20 @@ def _past_extensions(data: bytes) -> Transport:
     protocol, at, fragment = data[6], 40, False
     for walked in range(EXTENSION_HEADERS_MAX):
         if protocol not in EXTENSIONS:
-            return Transport(protocol, at, fragment, extended=walked > 0)
+            return Transport(protocol, at, at, fragment, extended=walked > 0)
         if at + 8 > end:
-            return Transport(protocol, 0, fragment, extended=True)
+            return Transport(protocol, 0, at, fragment, extended=True)
         kind, protocol, size = protocol, data[at], data[at + 1]
         if kind == FRAGMENT:
             offset_and_more = word(data, at + 2) & 0xFFF9
             fragment = fragment or offset_and_more != 0
             if offset_and_more & 0xFFF8:
-                return Transport(protocol, 0, True, later=True, extended=True)
+                return Transport(protocol, 0, at + 8, True, later=True, extended=True)
             at += 8
         else:
             at += (size + 2) * 4 if kind == AUTHENTICATION else (size + 1) * 8
     found = 0 if protocol in EXTENSIONS else at
-    return Transport(protocol, found, fragment, extended=True)
+    return Transport(protocol, found, at, fragment, extended=True)
 
 
 # ---- checksums (RFC 1071, RFC 1624) ----

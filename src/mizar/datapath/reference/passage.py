@@ -98,7 +98,8 @@ class Passage:
     # ---- times ----
 
     def age(self, location: Location) -> int:
-        return self.now - location.confirmed_ns
+        """Since it was confirmed; a stamp later than now is as good as now."""
+        return max(0, self.now - location.confirmed_ns)
 
     def is_fresh(self, location: Location) -> bool:
         """Whether packets go there without asking transit."""

@@ -33,6 +33,8 @@ def run(program: str, tables: Tables, packet: bytes, context: Context) -> Outcom
         clones=tuple(passage.clones),
         drop=DropKey(passage.ifindex, passage.vni, end.reason) if dropped else None,
         lookups=tuple(passage.lookups),
+        ifindex=passage.ifindex,
+        vni=passage.vni,
     )
 
 

@@ -112,11 +112,6 @@ class Tunnelled(NamedTuple):
             return origin
         return NOWHERE if self.by_transit else self.source
 
-    @property
-    def inner(self) -> bytes:
-        """The inner Ethernet frame."""
-        return self.frame[self.inner_at :]
-
 
 # ---- writing ----
 
@@ -157,7 +152,11 @@ def outer(
 
 
 def onto_underlay(context: Context, reason: str, to: Address, packet: bytes) -> End:
-    """An outer IP packet leaves; the kernel, or in XDP what it said, gives the MACs."""
+    """An outer IP packet leaves; the kernel, or in XDP what it said, gives the MACs.
+
+    The underlay is IPv4: of a host's address its last four bytes are on the wire.
+    """
+    to = MAPPED + to[12:]
     macs = context.next_hops.get(to, UNKNOWN_MACS)
     frame = macs + IPV4.to_bytes(2, "big") + packet
     return End(reason, Way.UNDERLAY, frame, to)
@@ -201,16 +200,16 @@ def read(run: Passage, frame: bytes) -> Tunnelled | None:
 
 
 def _is_ours(run: Passage, frame: bytes) -> bool:
-    """Untagged, IPv4 without options, UDP to our port at our address, no later fragment."""
+    """Untagged, IPv4 without options, UDP to our port, no later fragment; to this host."""
     return (
         len(frame) >= GENEVE
         and not run.context.vlan
         and word(frame, 12) == IPV4
         and frame[OUTER_IP] == 0x45
         and frame[OUTER_IP + 9] == UDP
-        and MAPPED + frame[OUTER_IP + 16 : OUTER_IP + 20] == run.config.host
         and not word(frame, OUTER_IP + 6) & 0x1FFF
         and word(frame, OUTER_UDP + 2) == GENEVE_PORT
+        and MAPPED + frame[OUTER_IP + 16 : OUTER_IP + 20] == run.config.host
     )
 
 
@@ -255,11 +254,11 @@ def inner_packet(arrived: Tunnelled) -> Datagram:
     """The IP packet inside. Raises Drop."""
     if arrived.inner_at + ETHERNET_BYTES > arrived.end:
         raise Drop("TRUNCATED")
-    inner = arrived.inner
+    inner = arrived.frame[arrived.inner_at : arrived.end]
     packet = packets.parse(word(inner, 12), inner[ETHERNET_BYTES:], cut=arrived.control)
     if not packet.is_ipv4 and MAPPED in (packet.source[:12], packet.destination[:12]):
         raise Drop("MARTIAN")
-    return packet
+    return packet._replace(data=arrived.frame[arrived.inner_at + ETHERNET_BYTES :])
 
 
 def read_hint(body: bytes) -> Hint:

@@ -36,7 +36,8 @@ def run_tcx(run: Passage, frame: bytes) -> End:
     )
     if stripped and not run.context.vlan:
         return _deliver_stripped(run, frame)
-    if stripped or frame[6:12] == run.config.router_mac:
+    config = run.tables.host_config
+    if stripped or (config and frame[6:12] == config.router_mac):
         raise Drop("HANDOVER_LOST")
     arrived = tunnel.read(run, frame)
     if arrived is None:
