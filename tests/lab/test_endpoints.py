@@ -1,5 +1,6 @@
 """Endpoints created and deleted while the fleet runs."""
 
+import contextlib
 import ipaddress
 import json
 import time
@@ -66,6 +67,53 @@ def test_a_namespace_that_was_there_stays(lab: fleet.Lab) -> None:
         assert namespaces.exists(netns)
     finally:
         namespaces.remove(netns)
+
+
+def test_a_move_keeps_the_workload_and_is_over_in_a_while(lab: fleet.Lab) -> None:
+    """The hosts of a lab share a kernel: the namespace, and what runs in it, stays."""
+    netns = f"{lab.layout.name}-mover"
+    namespaces.create(netns)
+    try:
+        with labkit.applied(lab, labkit.endpoint("mover", "web", "h2", netns=netns)):
+            mover = lab.workload("blue/mover")
+            with labkit.Pinging(lab, "blue/db2", mover.address):
+                lab.apply(labkit.endpoint("mover", "web", "h3", netns=netns))
+                lab.wait_ready()
+                assert labkit.rows(lab, "h2")["moved"] == 2
+            assert lab.workload("blue/mover").addresses == mover.addresses
+            with contextlib.ExitStack() as stack:
+                flows = [
+                    stack.enter_context(labkit.Pinging(lab, source, address))
+                    for source in ("blue/db2", "blue/web1")
+                    for address in mover.addresses
+                ]
+            assert [flow.lost for flow in flows] == [0, 0, 0, 0], "lost after Ready"
+            labkit.until(lambda: labkit.rows(lab, "h2")["moved"] == 0, "the move over")
+            assert '"movedFrom": ""' in shown(lab, "mover")
+    finally:
+        namespaces.remove(netns)
+
+
+def test_a_secondary_address_is_reached_until_it_is_given_to_another(lab: fleet.Lab) -> None:
+    named = {"secondaryAddresses": '["10.0.1.200", "fd00:10:0:1::200"]'}
+    plain = labkit.endpoint("first", "web", "h2") + labkit.endpoint("second", "web", "h4")
+    with labkit.applied(lab, plain):
+        for holder, other in (("first", "second"), ("second", "first")):
+            lab.apply(
+                labkit.endpoint(holder, "web", lab.workload(f"blue/{holder}").host, **named)
+                + labkit.endpoint(other, "web", lab.workload(f"blue/{other}").host)
+            )
+            lab.wait_ready()
+            for address in ("10.0.1.200/32", "fd00:10:0:1::200/128"):
+                add = ["ip", "address", "add", address, "dev", "lo"]
+                assert lab.run(f"blue/{holder}", add).returncode == 0
+                bare = address.partition("/")[0]
+                labkit.until(lambda bare=bare: labkit.ping(lab, "blue/web1", bare), f"{bare} here")
+                assert labkit.ping(lab, f"blue/{holder}", "10.0.1.11", "-I", "10.0.1.200")
+
+
+def shown(lab: fleet.Lab, name: str) -> str:
+    return labkit.mizar(lab, "get", f"endpoint/blue/{name}", "-o", "json").stdout
 
 
 def test_addresses_never_handed_out(lab: fleet.Lab) -> None:
