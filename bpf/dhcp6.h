@@ -30,6 +30,7 @@ enum dhcp6_type {
 #define DHCP6_IA_NA 3
 #define DHCP6_IA_ADDRESS 5
 #define DHCP6_STATUS 13
+#define DHCP6_NOT_ON_LINK 4  /* a status */
 #define DHCP6_RAPID_COMMIT 14
 #define DUID_LL 3
 #define DUID_ETHERNET 1
@@ -62,6 +63,16 @@ struct dhcp6_lease {
 	__be32 valid;
 } __attribute__((packed));
 
+/* What of an IA_NA is read: its first option is where a client puts its address. */
+struct dhcp6_association {
+	__be32 iaid;
+	__be32 t1;
+	__be32 t2;
+	struct dhcp6_option option;
+	struct address address;
+};
+#define DHCP6_IA_BYTES_MIN offsetof(struct dhcp6_association, option)
+
 struct dhcp6_status {
 	struct dhcp6_option option;
 	__be16 code;
@@ -81,9 +92,12 @@ struct dhcp6_asked {
 	__u8 type;
 	__u8 transaction[3];
 	__be32 iaid;
+	__u32 end;           /* of the payload, from the start of the frame */
 	__u32 client_at;
 	__u32 client_bytes;  /* 0: no client identifier */
 	bool has_ia;
+	bool has_address;   /* in the IA_NA ... */
+	bool has_its_own;   /* ... and it is the endpoint's */
 	bool rapid_commit;
 	bool other_server;
 	struct address source;
@@ -110,39 +124,56 @@ static __always_inline bool dhcp6_is_ours(struct __sk_buff *skb, const struct ho
 	       mac_equal(theirs.mac, ours.mac);
 }
 
+static __always_inline void dhcp6_association_read(struct __sk_buff *skb,
+						   const struct port *port, __u32 at,
+						   __u16 length, struct dhcp6_asked *asked)
+{
+	struct dhcp6_association ia;
+
+	asked->has_ia = !bpf_skb_load_bytes(skb, at, &asked->iaid, sizeof(asked->iaid));
+	if (length < sizeof(ia) || bpf_skb_load_bytes(skb, at, &ia, sizeof(ia)) ||
+	    ia.option.code != bpf_htons(DHCP6_IA_ADDRESS))
+		return;
+	asked->has_address = true;
+	asked->has_its_own = address_equal(&ia.address, ADDRESS(port->address6));
+}
+
 /* The option whose body, which fits, begins at `at`. */
 static __always_inline void dhcp6_option_read(struct __sk_buff *skb,
-					      const struct host_config *config, __u32 at,
-					      __u16 code, __u16 length, struct dhcp6_asked *asked)
+					      const struct host_config *config,
+					      const struct port *port, __u32 at,
+					      const struct dhcp6_option *option,
+					      struct dhcp6_asked *asked)
 {
+	__u16 code = bpf_ntohs(option->code), length = bpf_ntohs(option->length);
+
 	if (code == DHCP6_CLIENT_ID && !asked->client_bytes && length <= DHCP6_CLIENT_ID_MAX) {
 		asked->client_at = at;
 		asked->client_bytes = length;
 	}
 	if (code == DHCP6_SERVER_ID && !dhcp6_is_ours(skb, config, at, length))
 		asked->other_server = true;
-	if (code == DHCP6_IA_NA && !asked->has_ia && length >= 12)
-		asked->has_ia = !bpf_skb_load_bytes(skb, at, &asked->iaid, sizeof(asked->iaid));
+	if (code == DHCP6_IA_NA && !asked->has_ia && length >= DHCP6_IA_BYTES_MIN)
+		dhcp6_association_read(skb, port, at, length, asked);
 	if (code == DHCP6_RAPID_COMMIT)
 		asked->rapid_commit = true;
 }
 
 static __noinline int dhcp6_options_read(struct __sk_buff *skb, const struct host_config *config,
-					 __u32 at, __u32 end, struct dhcp6_asked *asked)
+					 const struct port *port, __u32 at,
+					 struct dhcp6_asked *asked)
 {
 	struct dhcp6_option option;
-	__u16 length;
 
 	for (int i = 0; i < DHCP6_OPTIONS_READ; i++) {
-		if (at + sizeof(option) > end ||
+		if (at + sizeof(option) > asked->end ||
 		    bpf_skb_load_bytes(skb, at, &option, sizeof(option)))
 			break;
 		at += sizeof(option);
-		length = bpf_ntohs(option.length);
-		if (at + length > end)
+		if (at + bpf_ntohs(option.length) > asked->end)
 			break;
-		dhcp6_option_read(skb, config, at, bpf_ntohs(option.code), length, asked);
-		at += length;
+		dhcp6_option_read(skb, config, port, at, &option, asked);
+		at += bpf_ntohs(option.length);
 	}
 	return 0;
 }
@@ -179,6 +210,7 @@ static __always_inline __u32 dhcp6_options_write(void *to, const struct host_con
 
 		status->option.code = bpf_htons(DHCP6_STATUS);
 		status->option.length = bpf_htons(sizeof(status->code));
+		status->code = bpf_htons(asked->has_its_own ? 0 : DHCP6_NOT_ON_LINK);
 		return used + sizeof(*status);
 	}
 	if (asked->type == DHCP6_SOLICIT && asked->rapid_commit) {
@@ -235,14 +267,14 @@ static __always_inline bool dhcp6_answers(__u8 type)
 static __noinline int dhcp6_answer(struct __sk_buff *skb, const struct host_config *config,
 				   const struct port *port, __u32 ip_bytes)
 {
-	__u32 at = sizeof(struct ethhdr) + ip_bytes + sizeof(struct udphdr), end;
+	__u32 at = sizeof(struct ethhdr) + ip_bytes + sizeof(struct udphdr);
 	struct dhcp6_asked asked = {};
 	struct ipv6hdr ip;
 
 	if (bpf_skb_load_bytes(skb, sizeof(struct ethhdr), &ip, sizeof(ip)))
 		return REASON_TRUNCATED;
-	end = sizeof(struct ethhdr) + sizeof(ip) + bpf_ntohs(ip.payload_len);
-	if (at + sizeof(__be32) > end || bpf_skb_load_bytes(skb, at, &asked, sizeof(__be32)))
+	asked.end = sizeof(struct ethhdr) + sizeof(ip) + bpf_ntohs(ip.payload_len);
+	if (at + sizeof(__be32) > asked.end || bpf_skb_load_bytes(skb, at, &asked, sizeof(__be32)))
 		return REASON_MALFORMED;
 	asked.source = *ADDRESS(&ip.saddr);
 	if (!address_is_link_local(&asked.source) &&
@@ -250,8 +282,9 @@ static __noinline int dhcp6_answer(struct __sk_buff *skb, const struct host_conf
 		return REASON_SPOOFED_ADDRESS;
 	if (!dhcp6_answers(asked.type) || address_is_zero(ADDRESS(port->address6)))
 		return REASON_DHCP_IGNORED;
-	dhcp6_options_read(skb, config, at + sizeof(__be32), end, &asked);
-	if (!asked.client_bytes || asked.other_server)
+	dhcp6_options_read(skb, config, port, at + sizeof(__be32), &asked);
+	if (!asked.client_bytes || asked.other_server ||
+	    (asked.type == DHCP6_CONFIRM && !asked.has_address))
 		return REASON_DHCP_IGNORED;
 	return dhcp6_send(skb, config, port, &asked);
 }

@@ -19,7 +19,7 @@
 #define ND_OVERRIDE 0x20
 #define ND_MANAGED 0x80          /* addresses are given by DHCPv6 */
 #define ND_ON_LINK 0x80
-#define ND_ROUTER_LIFETIME_S 1800
+#define ND_ROUTER_LIFETIME_S 65535  /* the longest (RFC 8319): nobody advertises unasked */
 #define ND_FOREVER 0xffffffff
 #define ND_SOURCE_MAC 1          /* options; their lengths are in words of 8 bytes */
 #define ND_TARGET_MAC 2

@@ -227,6 +227,11 @@ def ia(iaid: int = IAID, body: bytes = b"") -> bytes:
     return option6(3, struct.pack("!III", iaid, 0, 0) + body)
 
 
+def holding(address: str) -> bytes:
+    """An IA_NA with an address."""
+    return ia(body=option6(5, backplane.mapped(address) + bytes(8)))
+
+
 RAPID = option6(14, b"")
 
 
@@ -256,7 +261,7 @@ def answered6(
     identifier: bytes = CLIENT,
     iaid: int | None = None,
     rapid: bool = False,
-    status: bool = False,
+    status: int | None = None,
 ) -> bytes:
     """What the host makes of it, by scapy."""
     message = DHCP6_Advertise if number == ADVERTISE else DHCP6_Reply
@@ -267,8 +272,8 @@ def answered6(
     if iaid is not None:
         address = DHCP6OptIAAddress(addr=A6, preflft=86400, validlft=86400)
         content /= DHCP6OptIA_NA(iaid=iaid, T1=43200, T2=69120, ianaopts=[address])
-    if status:
-        content /= DHCP6OptStatusCode(statuscode=0)
+    if status is not None:
+        content /= DHCP6OptStatusCode(statuscode=status)
     ip = IPv6(src=ROUTER_LINK_LOCAL, dst=source, hlim=64)
     return bytes(Ether(dst=A_MAC, src=ROUTER_MAC) / ip / UDP(sport=547, dport=546) / content)
 
@@ -295,8 +300,11 @@ def test_solicit_becomes_the_advertise(host: Host, size: int, with_ia: bool, sou
         (REQUEST6, client() + RAPID + ia(), answered6(REPLY, iaid=IAID)),
         (RENEW, client() + option6(2, OURS) + ia(), answered6(REPLY, iaid=IAID)),
         (REBIND, client() + ia(), answered6(REPLY, iaid=IAID)),
-        (CONFIRM, client() + ia(), answered6(REPLY, status=True)),
-        (CONFIRM, client() + RAPID + ia(), answered6(REPLY, status=True)),
+        (CONFIRM, client() + holding(A6), answered6(REPLY, status=0)),
+        (CONFIRM, client() + RAPID + holding(A6), answered6(REPLY, status=0)),
+        (CONFIRM, client() + holding(REMOTE6), answered6(REPLY, status=4)),
+        (CONFIRM, client() + holding(REMOTE6) + holding(A6), answered6(REPLY, status=4)),
+        (REBIND, client() + holding(REMOTE6), answered6(REPLY, iaid=IAID)),
         (INFORMATION, client() + ia(), answered6(REPLY)),
     ],
 )
@@ -358,6 +366,10 @@ def test_walk_over_the_options6(host: Host, options: bytes, expected: bytes | No
         (asked6(SOLICIT, client(), source=REMOTE6), "SPOOFED_ADDRESS"),
         (asked6(SOLICIT, client(), source="::"), "SPOOFED_ADDRESS"),
         *((asked6(n, client() + ia()), "DHCP_IGNORED") for n in (0, 2, 7, 8, 9, 10, 12, 13, 255)),
+        (asked6(CONFIRM, client()), "DHCP_IGNORED"),
+        (asked6(CONFIRM, client() + ia()), "DHCP_IGNORED"),
+        (asked6(CONFIRM, client() + ia(body=option6(13, bytes(24)))), "DHCP_IGNORED"),
+        (asked6(CONFIRM, client() + ia(body=option6(5, bytes(15)))), "DHCP_IGNORED"),
         (asked6(SOLICIT, client(), udp={"sport": 547}), "MULTICAST"),
         (asked6(SOLICIT, client(), udp={"dport": 546}), "MULTICAST"),
         (asked6(SOLICIT, client(), between=IPv6ExtHdrFragment(m=1)), "MULTICAST"),
@@ -401,6 +413,23 @@ OLD_LEASE = """lease {{
   renew 5 2037/01/01 00:00:00;
   rebind 5 2037/01/01 00:00:00;
   expire 5 2037/01/01 00:00:00;
+}}
+"""
+OLD_LEASE6 = """default-duid "\\000\\003\\000\\001\\002\\000\\000\\000\\000\\012";
+lease6 {{
+  interface "eth0";
+  ia-na 00:00:00:0a {{
+    starts 1795473745;
+    renew 43200;
+    rebind 69120;
+    iaaddr {address} {{
+      starts 1795473745;
+      preferred-life 300000000;
+      max-life 300000000;
+    }}
+  }}
+  option dhcp6.client-id 0:3:0:1:2:0:0:0:0:a;
+  option dhcp6.server-id 0:3:0:1:2:4d:5a:0:0:1;
 }}
 """
 
@@ -506,6 +535,19 @@ def test_dhclient_gets_its_ipv6_address_and_has_it_confirmed(
     with workload.running(hook.dhclient("-6"), output):
         until(lambda: "message status code Success" in output.read_text(), "a confirmation")
     assert workload.counted("DHCP_ANSWERED") == messages + 1
+
+
+def test_dhclient_gives_up_the_ipv6_address_of_another_network(
+    workload: Workload,
+    hook: Hook,
+    tmp_path: Path,
+) -> None:
+    """It asks whether its old address is on the link still, hears no, and begins anew."""
+    workload.link_local_ready()
+    output = tmp_path / "output"
+    with workload.running(hook.dhclient("-6", OLD_LEASE6.format(address=REMOTE6)), output):
+        until(lambda: hook.heard("BOUND6").get("new_ip6_address") == A6, "a lease")
+    assert "XMT: Confirm on eth0" in output.read_text()
 
 
 def test_dhclient_hears_that_there_is_nothing_more_to_know(workload: Workload, hook: Hook) -> None:

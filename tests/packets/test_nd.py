@@ -95,7 +95,7 @@ def test_router_solicitation_becomes_the_advertisement(
         preferredlifetime=FOREVER,
     )
     message = (
-        ICMPv6ND_RA(chlim=64, M=1, O=0, prf=0, routerlifetime=1800)
+        ICMPv6ND_RA(chlim=64, M=1, O=0, prf=0, routerlifetime=65535)
         / ICMPv6NDOptSrcLLAddr(lladdr=ROUTER_MAC)
         / ICMPv6NDOptMTU(mtu=ENDPOINT_MTU)
         / prefix
@@ -151,8 +151,9 @@ def test_what_is_not_answered(host: Host, packet: bytes, reason: str) -> None:
 
 
 def test_length_is_what_ipv6_says_not_what_the_frame_holds(host: Host) -> None:
-    padded = shortened(ICMPv6ND_NS(tgt=GATEWAY6), 23) + bytes(30)
-    assert host.run("endpoint", padded).reason == "TRUNCATED"
+    for message, length in ((ICMPv6ND_NS(tgt=GATEWAY6), 23), (ICMPv6ND_RS(), 7)):
+        padded = shortened(message, length) + bytes(30)
+        assert host.run("endpoint", padded).reason == "TRUNCATED"
 
 
 def test_network_without_ipv6_has_neither_router_nor_neighbours(host: Host) -> None:
@@ -199,7 +200,7 @@ def test_rdisc6_prints_what_the_router_says(workload: Workload) -> None:
     for fact in (
         "Stateful address conf. : Yes",
         "Stateful other conf. : No",
-        "Router lifetime : 1800",
+        "Router lifetime : 65535",
         f"Prefix : {SUBNET6}",
         "On-link : Yes",
         "Autonomous address conf.: No",

@@ -30,6 +30,7 @@ SOLICIT, ADVERTISE, REQUEST6, CONFIRM, RENEW, REBIND, REPLY, INFORMATION = 1, 2,
 CLIENT_ID6, SERVER_ID6, IA_NA, IA_ADDRESS, STATUS, RAPID_COMMIT = 1, 2, 3, 5, 13, 14
 CLIENT_ID_BYTES_MAX = 130
 IA_BYTES_MIN = 12
+ON_LINK, NOT_ON_LINK = 0, 4
 
 
 def dhcp4(run: Passage, port: Port, packet: Datagram) -> End:
@@ -152,7 +153,11 @@ def _answer6(run: Passage, port: Port, request: bytes) -> bytes | None:
     if association is not None and kind not in (CONFIRM, INFORMATION):
         says += _leased(port, association[:4])
     if kind == CONFIRM:
-        says += _option6(STATUS, bytes(2))
+        confirmed = _address_in(association or b"")
+        if confirmed is None:
+            return None
+        status = ON_LINK if confirmed == port.ipv6.address else NOT_ON_LINK
+        says += _option6(STATUS, struct.pack("!H", status))
     return bytes([answer]) + request[1:4] + says
 
 
@@ -161,6 +166,13 @@ def _leased(port: Port, identity_association: bytes) -> bytes:
     address = _option6(IA_ADDRESS, port.ipv6.address + lease)
     times = struct.pack("!II", RENEW_S, REBIND_S)
     return _option6(IA_NA, identity_association + times + address)
+
+
+def _address_in(association: bytes) -> Address | None:
+    """The address of the IAADDR that an IA_NA begins with."""
+    if len(association) < IA_BYTES_MIN + 4 + 16 or association[12:14] != b"\x00\x05":
+        return None
+    return association[16:32]
 
 
 def _option6(code: int, body: bytes) -> bytes:
