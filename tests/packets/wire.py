@@ -22,13 +22,19 @@ from mizar.datapath import ethtool, namespaces
 
 VNI = 7
 NETWORKS = {"10.0.0": 3, "10.0.1": 2}
-"""First three numbers of a network, and the host with its transit switch."""
+"""First three numbers of a network, and the host with its transit switch. Both families: beside
+10.0.N.H an endpoint has fd00:0:0:N::H."""
 
 PLACES = {"10.0.0.11": 1, "10.0.0.12": 2, "10.0.1.21": 1, "10.0.1.23": 3}
 SIOCETHTOOL, ETHTOOL_SGRO = 0x8946, 0x2C
 TUNNEL_OFFLOADS = ("tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation")
 ENDPOINT_MTU = backplane.ENDPOINT_MTU
-NO_FAMILY = bytes(16), b"\xff" * 16, bytes(16), bytes(16)
+
+
+def six(address: str) -> str:
+    """The same endpoint's, network's or gateway's IPv6 address."""
+    _, _, network, host = address.split(".")
+    return f"fd00:0:0:{network}::{host}"
 
 
 class Host(NamedTuple):
@@ -87,16 +93,27 @@ class Wire:
         for host in self.hosts.values():
             prefix_row(host, "routes", "::/0", (2, 1, 0, holders(3)))
             for network, switch in NETWORKS.items():
-                prefix_row(host, "routes", f"{network}.0/24", (1, 1, 1, holders(switch)))
+                for whole in prefixes(network):
+                    prefix_row(host, "routes", whole, (1, 1, 1, holders(switch)))
         for network, switch in NETWORKS.items():
-            whole = f"{network}.0/24"
-            prefix_row(self.hosts[switch], "switch_networks", whole, (1,))
-            prefix_row(self.hosts[3], "router_networks", whole, (1, 1, 1, holders(switch)))
+            for whole in prefixes(network):
+                prefix_row(self.hosts[switch], "switch_networks", whole, (1,))
+                prefix_row(self.hosts[3], "router_networks", whole, (1, 1, 1, holders(switch)))
         prefix_row(self.hosts[3], "router_networks", "::/0", (2, 0, 0, holders()))
         for address, number in PLACES.items():
             table = self.hosts[NETWORKS[address.rpartition(".")[0]]].loaded.maps["switch_endpoints"]
             at = backplane.mapped(self.hosts[number].address)
-            table.update((VNI, backplane.mapped(address)), (at, 1, 0))
+            for one in (address, six(address)):
+                table.update((VNI, backplane.mapped(one)), (at, 1, 0))
+
+    def forget(self) -> None:
+        """Every host forgets what it has learned."""
+        for host in self.hosts.values():
+            host.loaded.maps["locations"].delete_batch(list(host.loaded.maps["locations"].keys()))
+
+
+def prefixes(network: str) -> tuple[str, str]:
+    return f"{network}.0/24", f"{six(f'{network}.0')}/64"
 
 
 def holders(*numbers: int) -> bytes:
@@ -223,12 +240,24 @@ def add_endpoint(wire: Wire, host: Host, address: str, made: list[str]) -> None:
     run(netns, f"ip link set eth0 {sizes} up")
     run(host.netns, f"ip link set {interface} {sizes} up")
     run(netns, f"ip route add default via {network}.1")
+    run(netns, f"ip -6 address add {six(address)}/64 dev eth0 nodad")
+    run(netns, f"ip -6 route add default via {six(f'{network}.1')}")
     maps = host.loaded.maps
-    numbers = (f"{network}.0", f"{network}.1", address)
-    subnet, gateway, own = (backplane.mapped(number) for number in numbers)
-    four = subnet, backplane.netmask(f"{network}.0/24"), gateway, own
-    maps["ports"].update(ifindex, (VNI, 0, 1, mac, 0, *four, *NO_FAMILY))
-    maps["local"].update((VNI, backplane.mapped(address)), (ifindex, 0, 1, mac, 0))
+    columns = [
+        (backplane.mapped(base), backplane.netmask(whole), backplane.mapped(gateway), at)
+        for base, whole, gateway, at in (
+            (f"{network}.0", f"{network}.0/24", f"{network}.1", backplane.mapped(address)),
+            (
+                six(f"{network}.0"),
+                f"{six(f'{network}.0')}/64",
+                six(f"{network}.1"),
+                backplane.mapped(six(address)),
+            ),
+        )
+    ]
+    maps["ports"].update(ifindex, (VNI, 0, 1, mac, 0, *columns[0], *columns[1]))
+    for one in (address, six(address)):
+        maps["local"].update((VNI, backplane.mapped(one)), (ifindex, 0, 1, mac, 0))
 
 
 def hardware_address(interface: str) -> str:
