@@ -7,10 +7,10 @@ What is kept here is per network, VPC and host; endpoints are read from the stat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar, cast
 
-from mizar.model import resources
+from mizar.model import addresses, resources
 from mizar.model import state as states
 from mizar.plan import entries
 
@@ -158,6 +158,58 @@ class Planner:
         for vpc in {network.vpc.key: network.vpc for network in networks.values()}.values():
             yield self._vpc_route(vpc)
 
+    def extract(
+        self, vpc: resources.Key, between: Iterable[str]
+    ) -> dict[str, list[entries.Entry]]:
+        """By host: those of `desired` that packets of a VPC between these addresses can meet.
+
+        Only of the hosts that can be on their way; the work doesn't grow with the VPC.
+        """
+        table = self._vpcs[vpc]
+        networks: dict[resources.Key, _Network] = {}
+        endpoints: dict[str, resources.Endpoint] = {}
+        for address in between:
+            number = addresses.number(address)
+            if key := self._state.network_overlapping(vpc, addresses.Span(number, number)):
+                networks[key] = self._networks[key]
+                if endpoint := self._state.endpoint_at(key, address):
+                    endpoints[endpoint.metadata.uid] = endpoint
+        places = {e.status.host for e in endpoints.values()}
+        places |= {e.status.movedFrom for e in endpoints.values()}
+        holders = {host for each in (table, *networks.values()) for host in each.holders}
+        return {
+            host: [*self._extract(host, table, networks.values(), endpoints.values())]
+            for host in (places | holders) - {""}
+        }
+
+    def _extract(
+        self,
+        host: str,
+        vpc: _Table,
+        networks: Collection[_Network],
+        endpoints: Collection[resources.Endpoint],
+    ) -> Iterator[entries.Entry]:
+        yield self._host_entry(host)
+        if host in vpc.holders:
+            yield _router_itself(vpc)
+        if host in vpc.members:
+            yield self._vpc_route(vpc)
+        for network in networks:
+            if host in vpc.holders:
+                yield from self._router_networks(network)
+            if host in network.holders:
+                yield from _switch_networks(network)
+            if host in network.members:
+                yield from self._network_routes(network)
+        for endpoint in endpoints:
+            network = self._network_of(endpoint)
+            if host in network.holders:
+                yield from self._places(endpoint, network)
+            if host == endpoint.status.host:
+                yield _endpoint_entry(endpoint, network)
+            if host == endpoint.status.movedFrom:
+                yield from self._moved(endpoint, network)
+
     def needs(self, key: resources.Key) -> set[str]:
         """Names of the hosts that must have applied the resource for it to be Ready.
 
@@ -287,14 +339,13 @@ class Planner:
     def _switch(self, key: resources.Key) -> Iterator[entries.Entry]:
         """A network's whole transit switch."""
         network = self._networks[key]
-        for prefix in network.prefixes:
-            yield entries.SwitchNetworkEntry(vni=network.vni, prefix=prefix, network=network.number)
+        yield from _switch_networks(network)
         for address, endpoint in self._state.endpoints_of(key):
             yield self._place(address, endpoint, network)
 
     def _router(self, vpc: _Table) -> Iterator[entries.Entry]:
         """A VPC's whole transit router."""
-        yield entries.RouterNetworkEntry(vni=vpc.vni, prefix=entries.ANY, network=0, holders=[])
+        yield _router_itself(vpc)
         for key in self._state.networks_of(vpc.key):
             if key in self._networks:
                 yield from self._router_networks(self._networks[key])
@@ -355,6 +406,17 @@ class Planner:
 
     def _underlay_addresses(self, hosts: Iterable[str]) -> list[str]:
         return sorted(self._addresses[host] for host in hosts)
+
+
+def _switch_networks(network: _Network) -> Iterator[entries.Entry]:
+    """What says that a host holds the network's transit switch."""
+    for prefix in network.prefixes:
+        yield entries.SwitchNetworkEntry(vni=network.vni, prefix=prefix, network=network.number)
+
+
+def _router_itself(vpc: _Table) -> entries.RouterNetworkEntry:
+    """What says that a host holds the VPC's transit router."""
+    return entries.RouterNetworkEntry(vni=vpc.vni, prefix=entries.ANY, network=0, holders=[])
 
 
 def _endpoint_entry(endpoint: resources.Endpoint, network: _Network) -> entries.EndpointEntry:
