@@ -76,6 +76,16 @@ def rows(lab: fleet.Lab, host: str) -> dict[str, int]:
     return found
 
 
+def tracing(lab: fleet.Lab) -> list[str]:
+    """Hosts on which something is being traced."""
+    spec = objects.shipped("endpoint").maps["trace_filters"]
+    found = []
+    for host in lab.layout.hosts:
+        with maps.open(pins.Pins(lab.pins(host.name)).maps / spec.name, spec) as filters:
+            found += [host.name for _ in filters.items()]
+    return found
+
+
 def ping(lab: fleet.Lab, source: str, address: str, *options: str) -> bool:
     """One echo request, one second, no retry."""
     done = lab.run_in(lab.netns(source), ["ping", "-q", "-c", "1", "-W", "1", *options, address])

@@ -130,7 +130,7 @@ def message(client, path):
 class Agent:
     """The stream's other end: keeps what it was told, acknowledges unless ``mute``."""
 
-    def __init__(self, server, name, address="", mute=False, failures=()):
+    def __init__(self, server, name, address="", mute=False, failures=(), reports=True):
         self.server = server
         self.path = f"ws://mizar/v1/hosts/{name}/stream"
         self.hello = stream.Hello(
@@ -140,11 +140,13 @@ class Agent:
             uplink_mode="tcx",
             underlay_mtu=1500,
             version="test",
+            reports=reports,
         )
         self.mute = mute
         self.failures = list(failures)
         self.entries: dict[entries.EntryKey, entries.Entry] = {}
         self.updates: list[stream.Update] = []
+        self.traces: list[stream.TraceRequest] = []
         self.refusal = ""
         self.socket = None
         self._snapshot: list[entries.Entry] = []
@@ -187,6 +189,8 @@ class Agent:
             match msgspec.msgpack.decode(frame, type=stream.FromServer):
                 case stream.Refusal(message):
                     self.refusal = message
+                case stream.TraceRequest() as request:
+                    self.traces.append(request)
                 case update:
                     await self._apply(update)
 

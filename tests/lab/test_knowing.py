@@ -1,13 +1,17 @@
-"""What Mizar says of packets is what happens to them: lost ones."""
+"""What Mizar says of packets is what happens to them: lost ones, explained ones, traced ones."""
 
 import json
 import socket
 import time
+from typing import Any
 
 import labkit
+import pytest
 import test_drops
 
+from mizar.agent import plumbing
 from mizar.datapath import namespaces
+from mizar.datapath.reference import constants
 from mizar.lab import fleet
 
 
@@ -52,3 +56,114 @@ def test_the_drops_of_a_deleted_endpoint_go_with_it(lab: fleet.Lab) -> None:
         labkit.until(lambda: lost(lab, "--endpoint", "blue/spoofer"), "a row")
     labkit.until(lambda: not lost(lab, "--endpoint", "blue/spoofer"), "no row")
     assert not [row for row in lost(lab, "--host", "h2") if row["endpoint"] == "spoofer"]
+
+
+CASES = {
+    "same host": ("blue/web1", "blue/web2"),
+    "via switch": ("blue/web3", "blue/web1"),
+    "via router and switch": ("blue/db2", "blue/web2"),
+    "unknown address": ("blue/web1", "10.0.1.250"),
+    "unknown network": ("blue/web1", "10.0.77.1"),
+    "an address of another VPC": ("blue/web1", "10.0.1.99"),
+    "the gateway": ("blue/web1", "10.0.1.1"),
+}
+
+
+def known(lab: fleet.Lab, command: str, *words: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and JSON of `mizar explain` or `mizar trace`."""
+    done = labkit.mizar(lab, command, *words, "-o", "json")
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def traced(answer: dict[str, Any], packet: int) -> set[tuple[str, str, str]]:
+    """(host, program, reason) of one packet's steps."""
+    steps = [one["step"] for one in answer["trace"]["steps"] if one["packet"] == packet]
+    return {(step["host"], step["program"], step["reason"]) for step in steps}
+
+
+def explained(course: dict[str, Any]) -> set[tuple[str, str, str]]:
+    return {(step["host"], step["program"], step["reason"]) for step in course["steps"]}
+
+
+def rested() -> None:
+    """Waits until no host believes what it has learned of places."""
+    time.sleep(constants.LOCATION_FRESH_NS / 1e9 + 0.1)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_explain_says_is_what_happens_to_real_packets(lab: fleet.Lab, case: str) -> None:
+    source, target = CASES[case]
+    rested()
+    code, answer = known(lab, "trace", source, target, "--count", "3")
+    _, explanation = known(lab, "explain", source, target)
+    assert answer["explanation"] == explanation
+    assert traced(answer, 1) == explained(explanation["first"])
+    for packet in (2, 3):
+        assert traced(answer, packet) == explained(explanation["next"])
+    arrives = explanation["first"]["verdict"] in ("delivered", "answered")
+    assert (code == 0) is arrives
+    assert [heard == "echo reply" for heard in answer["trace"]["answers"]] == [arrives] * 3
+
+
+def test_the_ways_are_those_that_their_names_say(lab: fleet.Lab) -> None:
+    """So that the cases above don't all walk one way."""
+    reasons = {}
+    for case, (source, target) in CASES.items():
+        _, answer = known(lab, "explain", source, target)
+        reasons[case] = {step["reason"] for step in answer["first"]["steps"]}
+    assert reasons["same host"] == {"DELIVERED_SAME_HOST"}
+    assert reasons["via switch"] & {"SENT_SWITCH", "SWITCHED"}
+    assert reasons["via router and switch"] & {"SENT_ROUTER", "ROUTED"}
+    assert "NO_ENDPOINT" in reasons["unknown address"]
+    assert "NO_NETWORK" in reasons["unknown network"]
+    assert "NO_ENDPOINT" in reasons["an address of another VPC"]
+    assert reasons["the gateway"] == {"ECHO_ANSWERED"}
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_trace_of_a_connectionless_kind_names_what_answered(
+    lab: fleet.Lab, protocol: str
+) -> None:
+    words = ("blue/web1", "blue/db2", "--proto", protocol, "--port", "9", "--count", "1")
+    code, answer = known(lab, "trace", *words)
+    assert code == 0
+    [heard] = answer["trace"]["answers"]
+    expected = {"tcp": "RST: nobody listens there", "udp": "(port unreachable)"}[protocol]
+    assert expected in heard
+
+
+def test_a_packet_that_is_too_big_is_explained_and_traced_alike(lab: fleet.Lab) -> None:
+    manifest = labkit.endpoint("large", "web", "h2")
+    with labkit.applied(lab, manifest):
+        uid = next(e for e in lab.all_of("Endpoint") if e.metadata.name == "large").metadata.uid
+        # The host's end would drop a frame larger than its own MTU before the program sees it.
+        ends = [("h2", plumbing.interface_name(uid)), ("blue/large", "eth0")]
+        for place, interface in ends:
+            set_mtu = ["ip", "link", "set", interface, "mtu", "1500"]
+            assert lab.run_in(lab.netns(place), set_mtu).returncode == 0
+        words = ("blue/large", "blue/db2", "--size", "1443", "--count", "1")
+        code, answer = known(lab, "trace", *words)
+    assert code == 1
+    assert traced(answer, 1) == {("h2", "endpoint", "TOO_BIG")}
+    assert explained(answer["explanation"]["first"]) == traced(answer, 1)
+    assert answer["trace"]["answers"] == ["ICMP 3/4 (fragmentation needed) from 10.0.1.1"]
+
+
+def test_a_packet_larger_than_the_workloads_own_mtu_never_leaves_it(lab: fleet.Lab) -> None:
+    done = labkit.mizar(lab, "trace", "blue/web1", "blue/db2", "--size", "1443")
+    assert done.returncode == 1
+    assert "its kernel refused it, Mizar never saw it" in done.stderr
+
+
+def test_live_packets_that_match_are_marked_and_others_are_not(lab: fleet.Lab) -> None:
+    other = labkit.Pinging(lab, "blue/web1", "10.0.1.13")
+    with other, labkit.Pinging(lab, "blue/web1", "10.0.2.12"):
+        words = ("blue/web1", "10.0.2.12", "--proto", "icmp", "--live", "--seconds", "0.5")
+        done = labkit.mizar(lab, "trace", *words, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    steps = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {step["destination"] for step in steps} == {"10.0.2.12"}
+    ends = {(step["step"]["host"], step["step"]["reason"]) for step in steps}
+    assert (lab.workload("blue/db2").host, "DELIVERED") in ends
+    assert not labkit.tracing(lab)

@@ -75,7 +75,8 @@ class Sender:
             self._sender = self._make_sender(source_port)
         except OSError as error:
             self.close()
-            raise SenderError(f"from {source}: {error.strerror}") from None
+            why = f"{error.strerror}; is it still on the workload's interface?"
+            raise SenderError(f"can't send from {source}: {why}") from None
 
     def __enter__(self) -> Self:
         return self

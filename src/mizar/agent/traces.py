@@ -92,7 +92,7 @@ class Traces:
         self._reports.append(
             stream.TraceReport(
                 trace=event.trace,
-                program=self._programs[event.program],
+                program=self._programs[event.program].lower(),
                 reason=self._reasons[event.reason],
                 vni=event.vni,
                 ns=event.ns,

@@ -59,8 +59,13 @@ BODY_BYTES_MAX 4194304 src/mizar/server/bodies.py bytes of one request
 STATUS_BATCH_MAX 1000 src/mizar/server/controller.py phases written in one transaction
 LOSSES_MAX 100000 src/mizar/server/drops.py rows of drops kept, of all hosts together
 LOSSES_HOST_MAX 16384 src/mizar/server/drops.py rows of drops kept of one host
+PACKET_BYTES_MAX 65535 src/mizar/server/explain.py length of an IP packet that is explained or sent
 RING_ENTRIES_MAX 8192 src/mizar/server/feed.py entries kept for each host; one further behind gets a snapshot
 UPDATE_ENTRIES_MAX 2000 src/mizar/server/hosts.py entries in one frame to a host
+TRACES_MAX 256 src/mizar/server/traces.py traces kept, running ones included
+TRACE_STEPS_MAX 2000 src/mizar/server/traces.py steps kept of one trace
+TRACE_PACKETS_MAX 100 src/mizar/server/traces.py packets sent by one trace
+TRACE_SECONDS_MAX 300 src/mizar/server/traces.py seconds for which one trace marks live packets
 FRAME_BYTES_MAX 67108864 src/mizar/agent/client.py bytes of one frame from the server
 QUEUE_FRAMES_MAX 1024 src/mizar/agent/client.py frames waiting to be applied
 BATCH_ENTRIES_MAX 128 src/mizar/agent/client.py Updates that came together are applied and acknowledged together, up to this many entries

@@ -22,6 +22,8 @@ COMMANDS: Final = (
     "delete",
     "wait",
     "drops",
+    "explain",
+    "trace",
     "counters",
     "reasons",
     "limits",

@@ -36,6 +36,15 @@ def keys(words: Sequence[str], within: scope.Scope) -> list[resources.Key]:
     return [_named(kind, name, within) for name in words[1:]]
 
 
+def endpoint(word: str, within: scope.Scope) -> resources.Key:
+    """The endpoint meant by ``NAME``, ``TENANT/NAME`` or ``endpoint/TENANT/NAME``."""
+    kind = registry.KINDS["Endpoint"]
+    first, slash, rest = word.partition("/")
+    if slash and "/" in rest and _kind(first) is kind:
+        return _named(kind, rest, within)
+    return _named(kind, word, within)
+
+
 def text(key: resources.Key) -> str:
     """``endpoint/acme/web1``: how output names a resource; `keys` reads it back."""
     return "/".join(part for part in (key.kind.lower(), key.tenant, key.name) if part)

@@ -71,6 +71,8 @@ _listing = msgspec.json.Decoder(_Listing)
 _outcomes = msgspec.json.Decoder(_Outcomes)
 _event = msgspec.json.Decoder(Event)
 _losses = msgspec.json.Decoder(Losses)
+_explanation = msgspec.json.Decoder(reports.Explanation)
+_trace = msgspec.json.Decoder(reports.Trace)
 _loss_event = msgspec.json.Decoder(_LossEvent)
 
 
@@ -152,6 +154,35 @@ class Client:
         path = _scoped("drops", tenant) + _query(watch="true", **chosen)
         for line in self._transport.lines(path, None):
             yield self._decode(_loss_event, line).object
+
+    def explain(
+        self,
+        endpoint: resources.Key,
+        to: str,
+        protocol: str,
+        *,
+        source_port: int = 0,
+        port: int = 0,
+        size: int = 0,
+    ) -> reports.Explanation:
+        """What becomes of an endpoint's packets; ``size``: of the IP packet, bytes."""
+        query = _query(
+            to=to,
+            protocol=protocol,
+            sourcePort=str(source_port),
+            port=str(port),
+            bytes=str(size),
+        )
+        return self._send(_explanation, "GET", f"{one(endpoint)}/explain{query}")
+
+    def begin_trace(self, endpoint: resources.Key, wish: reports.TraceWish) -> reports.Trace:
+        """Has packets sent, or marked; `trace` tells what came of them."""
+        path = f"{one(endpoint)}/traces"
+        return self._send(_trace, "POST", path, msgspec.json.encode(wish))
+
+    def trace(self, endpoint: resources.Key, number: int) -> reports.Trace:
+        """A trace so far; a `NotFound` when it isn't kept any more."""
+        return self._send(_trace, "GET", f"{one(endpoint)}/traces/{number}")
 
     def _transact(self, verb: str, items: Sequence[resources.Resource], dry_run: bool) -> Outcomes:
         path = f"/v1/{verb}" + _query(dryRun="true" if dry_run else "")

@@ -13,8 +13,19 @@ import msgspec
 from starlette import applications, requests, responses, routing
 
 import mizar
-from mizar.model import admission, errors, registry, resources
-from mizar.server import answers, bodies, controller, drops, hosts, openapi, problems, watches
+from mizar.model import admission, errors, registry, reports, resources
+from mizar.server import (
+    answers,
+    bodies,
+    controller,
+    drops,
+    explain,
+    hosts,
+    openapi,
+    problems,
+    traces,
+    watches,
+)
 
 _Handler = Callable[[requests.Request], Awaitable[responses.Response]]
 
@@ -22,9 +33,11 @@ _Handler = Callable[[requests.Request], Awaitable[responses.Response]]
 def application(served: controller.Controller) -> applications.Starlette:
     """The whole server as an ASGI application."""
     board = drops.Drops(served)
-    streams = hosts.Streams(served, board)
+    traced = traces.Traces(served)
+    streams = hosts.Streams(served, board, traced)
     documents = _Documents(served)
-    knowing = _Knowing(served, board)
+    knowing = _Knowing(served, board, traced)
+    endpoint = "/v1/tenants/{tenant}/endpoints/{name}"
     routes: list[routing.BaseRoute] = [
         routing.WebSocketRoute("/v1/hosts/{name}/stream", streams.endpoint),
         _route("/v1/apply", POST=documents.apply),
@@ -33,6 +46,9 @@ def application(served: controller.Controller) -> applications.Starlette:
         _route("/v1/openapi.json", GET=_openapi),
         _route("/v1/drops", GET=knowing.drops),
         _route("/v1/tenants/{tenant}/drops", GET=knowing.drops),
+        _route(f"{endpoint}/explain", GET=knowing.explain),
+        _route(f"{endpoint}/traces", POST=knowing.begin_trace),
+        _route(f"{endpoint}/traces/{{number}}", GET=knowing.trace),
     ]
     for kind in registry.KINDS.values():
         routes += _Kind(served, kind).routes()
@@ -86,9 +102,12 @@ class _Documents:
 class _Knowing:
     """What happens to packets."""
 
-    def __init__(self, served: controller.Controller, board: drops.Drops) -> None:
+    def __init__(
+        self, served: controller.Controller, board: drops.Drops, traced: traces.Traces
+    ) -> None:
         self._controller = served
         self._drops = board
+        self._traces = traced
 
     async def drops(self, request: requests.Request) -> responses.Response:
         if tenant := request.path_params.get("tenant"):
@@ -97,6 +116,32 @@ class _Knowing:
         if bodies.flag(request, "watch") and request.method == "GET":
             return responses.StreamingResponse(self._drops.lines(chosen), media_type=drops.LINES)
         return _json(self._drops.losses(chosen))
+
+    async def explain(self, request: requests.Request) -> responses.Response:
+        question = explain.Question(
+            self._endpoint(request),
+            request.query_params.get("to", ""),
+            request.query_params.get("protocol", "icmp"),
+            bodies.number(request, "sourcePort"),
+            bodies.number(request, "port"),
+            bodies.number(request, "bytes"),
+        )
+        return await _settled(self._controller, explain.explain(self._controller, question))
+
+    async def begin_trace(self, request: requests.Request) -> responses.Response:
+        wish = await bodies.struct(request, reports.TraceWish)
+        return _json(self._traces.begin(self._endpoint(request), wish), 201)
+
+    async def trace(self, request: requests.Request) -> responses.Response:
+        number = request.path_params["number"]
+        known = int(number) if number.isascii() and number.isdigit() and len(number) < 11 else 0
+        return _json(self._traces.told(known, resources.key_of(self._endpoint(request))))
+
+    def _endpoint(self, request: requests.Request) -> resources.Endpoint:
+        path = request.path_params
+        found = _found(self._controller, resources.Key("Endpoint", path["tenant"], path["name"]))
+        assert isinstance(found, resources.Endpoint)
+        return found
 
 
 class _Kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from starlette import requests
@@ -17,6 +17,7 @@ BODY_BYTES_MAX: Final = 4 << 20  # bytes of one request
 INLINE_BYTES_MAX: Final = 16 << 10
 JSON: Final = "application/json"
 YAML: Final = ("application/yaml", "application/x-yaml", "text/yaml")
+_T = TypeVar("_T", bound=msgspec.Struct)
 _TERM: Final = re.compile(r"(!?)([-\w./]+)\s*(?:(==?|!=)\s*([-\w.]*))?")
 
 
@@ -35,6 +36,23 @@ async def document(request: requests.Request, tenant: str) -> list[resources.Res
     if len(text) <= INLINE_BYTES_MAX:
         return manifest.parse(text, tenant)
     return await asyncio.to_thread(manifest.parse, text, tenant)
+
+
+async def struct(request: requests.Request, kind: type[_T]) -> _T:
+    """A JSON body that is a struct of its own, no resource."""
+    _check_type(request, (JSON,))
+    try:
+        return msgspec.convert(_decoded(await _text(request)), kind)
+    except msgspec.ValidationError as error:
+        raise problems.RequestError("malformed", f"the body: {error}") from None
+
+
+def number(request: requests.Request, name: str) -> int:
+    """A query parameter that is a small number; absent: 0."""
+    value = request.query_params.get(name, "0")
+    if not (value.isascii() and value.isdigit()) or len(value) > 9:
+        raise problems.RequestError("malformed", f"query {name}: {value!r} is not a number")
+    return int(value)
 
 
 def flag(request: requests.Request, name: str) -> bool:

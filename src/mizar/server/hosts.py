@@ -13,7 +13,7 @@ from starlette import websockets
 
 from mizar.model import errors, resources
 from mizar.plan import entries, stream
-from mizar.server import controller, drops, ledger
+from mizar.server import controller, drops, ledger, traces
 
 HELLO_WAIT_S: Final = 5.0
 SEND_STALL_S: Final = 20.0
@@ -39,9 +39,12 @@ _ENDS = (websockets.WebSocketDisconnect, TimeoutError, ledger.UnavailableError)
 class Streams:
     """The open streams, one a host: a newer one of the same host ends the older."""
 
-    def __init__(self, served: controller.Controller, board: drops.Drops) -> None:
+    def __init__(
+        self, served: controller.Controller, board: drops.Drops, traced: traces.Traces
+    ) -> None:
         self._controller = served
         self._drops = board
+        self._traces = traced
         self._sessions: dict[str, _Session] = {}
 
     async def endpoint(self, socket: websockets.WebSocket) -> None:
@@ -73,7 +76,7 @@ class Streams:
             await self._controller.register(hello)
         except errors.Refused as refused:
             raise RefusalError(str(refused)) from None
-        return _Session(socket, self._controller, self._drops, hello)
+        return _Session(socket, self._controller, self._drops, self._traces, hello)
 
     def _check_address(self, hello: stream.Hello) -> None:
         known = self._controller.ledger.state.get(resources.Key("Host", "", hello.host))
@@ -103,10 +106,12 @@ class _Session:
         socket: websockets.WebSocket,
         served: controller.Controller,
         board: drops.Drops,
+        traced: traces.Traces,
         hello: stream.Hello,
     ) -> None:
         self.host = hello.host
         self._drops = board
+        self._traces = traced
         self._socket = socket
         self._controller = served
         self._hello = hello
@@ -125,11 +130,12 @@ class _Session:
         self._controller.connected(self.host, place or 0)
         _log.info("agent connected", host=self.host, resumed=place is not None)
         try:
-            await _first(self._send(place), self._receive(), self._ended.wait())
+            await _first(self._send(place), self._receive(), self._ended.wait(), self._ask())
         except RefusalError as refusal:
             await _refuse(self._socket, str(refusal))
         finally:
             self._drops.forget(self.host)
+            self._traces.disconnected(self.host)
             if self._controller.epoch == self._epoch:
                 self._controller.disconnected(self.host)
             self._gone.set()
@@ -175,7 +181,16 @@ class _Session:
             await self._send_message(_update(self._epoch, revision, more, entries_))
         return news.revision
 
-    async def _send_message(self, message: stream.Update) -> None:
+    async def _ask(self) -> None:
+        """Hands on requests for traces; an agent that doesn't know them gets none."""
+        if not self._hello.reports:
+            await self._ended.wait()
+            return
+        requests = self._traces.connected(self.host)
+        while True:
+            await self._send_message(await requests.get())
+
+    async def _send_message(self, message: stream.FromServer) -> None:
         async with asyncio.timeout(SEND_STALL_S):
             await self._socket.send_bytes(_encoder.encode(message))
 
@@ -186,6 +201,10 @@ class _Session:
                     self._controller.acked(self.host, ack)
                 case stream.Drops() as told:
                     self._drops.take(self.host, told)
+                case stream.TraceReports() as traced:
+                    self._traces.take(self.host, traced)
+                case stream.TraceDone() as done:
+                    self._traces.finish(done)
                 case _:
                     raise RefusalError("only one Hello is allowed in a stream")
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 import mizar
-from mizar.model import registry
+from mizar.model import registry, reports
 from mizar.server import answers, bodies, drops, problems, watches
 
 VERSION: Final = "3.1.0"
@@ -20,6 +20,9 @@ _TYPES: Final = (
     watches.WatchEvent,
     drops.LossList,
     drops.LossEvent,
+    reports.Explanation,
+    reports.Trace,
+    reports.TraceWish,
     problems.ErrorBody,
 )
 _MANIFEST: Final[dict[str, Any]] = {
@@ -58,7 +61,7 @@ def _paths() -> dict[str, Any]:
         "/v1/healthz": {"get": _operation("health", 200, _named("HealthBody"), (503,))},
         "/v1/openapi.json": {"get": _operation("openapi", 200, {"type": "object"}, ())},
     }
-    paths |= _drops_paths()
+    paths |= _drops_paths() | _packet_paths()
     for kind in registry.KINDS.values():
         paths |= _kind_paths(kind)
     return paths
@@ -84,6 +87,31 @@ def _drops_paths() -> dict[str, Any]:
         operation["responses"]["200"]["content"][drops.LINES] = {"schema": _named("LossEvent")}
         paths[path] = {"get": {**operation, "parameters": queries}, "parameters": scope}
     return paths
+
+
+def _packet_paths() -> dict[str, Any]:
+    """What becomes of an endpoint's packets."""
+    endpoint = "/v1/tenants/{tenant}/endpoints/{name}"
+    scope = [_path_parameter("tenant"), _path_parameter("name")]
+    number = {"type": "integer", "minimum": 0}
+    explain = _operation("explain", 200, _named("Explanation"), (400, *_ERRORS["name"], 422))
+    explain["parameters"] = [
+        _query("to", {"type": "string"}, "an address, or an endpoint: NAME or TENANT/NAME"),
+        _query("protocol", {"enum": [*reports.PROTOCOLS]}, "icmp when absent"),
+        _query("port", number, "the destination's"),
+        _query("sourcePort", number, "of tcp and udp"),
+        _query("bytes", number, "length of the IP packet"),
+    ]
+    begin = _operation("trace", 201, _named("Trace"), (404, *_ERRORS["body"]))
+    content = {bodies.JSON: {"schema": _named("TraceWish")}}
+    begin["requestBody"] = {"required": True, "content": content}
+    told = _operation("getTrace", 200, _named("Trace"), _ERRORS["name"])
+    traces = f"{endpoint}/traces"
+    return {
+        f"{endpoint}/explain": {"get": explain, "parameters": scope},
+        traces: {"post": begin, "parameters": scope},
+        f"{traces}/{{number}}": {"get": told, "parameters": [*scope, _path_parameter("number")]},
+    }
 
 
 def _kind_paths(kind: registry.Kind) -> dict[str, Any]:
