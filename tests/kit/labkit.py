@@ -22,7 +22,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "examples" / "two-tenants.yaml"
 MIZAR = str(Path(sys.executable).with_name("mizar"))
 TRANSIT = ("SENT_SWITCH", "SENT_ROUTER", "SWITCHED", "ROUTED")
-PLANNED = ("ports", "local", "routes", "switch_networks", "switch_endpoints", "router_networks")
+PLANNED = (
+    "ports",
+    "local",
+    "routes",
+    "switch_networks",
+    "switch_endpoints",
+    "router_networks",
+    "moved",
+)
 WAIT_S = 10.0
 
 

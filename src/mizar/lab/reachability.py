@@ -1,8 +1,8 @@
 """Who reaches whom, by real pings and TCP connections, all at once.
 
-Every endpoint pings and connects to every address of every VPC once, with no retry
-of a ping. In its own VPC the address's endpoint must answer, and name itself; an
-address that only another VPC has must stay silent.
+Every endpoint pings and connects to every address, of the families that it has, of
+every VPC once, with no retry of a ping. In its own VPC the address's endpoint must
+answer, and name itself; an address that only another VPC has must stay silent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from mizar.datapath import namespaces
 from mizar.lab import workloads
+from mizar.model import addresses
 
 PORT = 7117
 SILENCE_S = 1.0
@@ -24,7 +25,25 @@ SILENCE_S = 1.0
 PATIENCE_S = 5.0
 """How late an answer may be: this machine may have little time for so many."""
 
-ICMP_ECHO, ICMP_ECHO_REPLY = 8, 0
+
+class Echo(NamedTuple):
+    """How a family pings: raw protocol, type of a request (code and all else 0) and of a reply.
+
+    RFC 792, RFC 4443. ``headed``: the kernel hands up the reply with its IP header, and
+    leaves the request's checksum to us.
+    """
+
+    family: socket.AddressFamily
+    protocol: int
+    request: int
+    reply: int
+    headed: bool
+
+
+ECHOES = {
+    4: Echo(socket.AF_INET, socket.IPPROTO_ICMP, 8, 0, True),
+    6: Echo(socket.AF_INET6, socket.IPPROTO_ICMPV6, 128, 129, False),
+}
 
 
 class Cell(NamedTuple):
@@ -49,8 +68,8 @@ def check(known: Sequence[workloads.Workload]) -> list[Cell]:
 
 
 async def _check(known: Sequence[workloads.Workload]) -> list[Cell]:
-    addresses = sorted({workload.address for workload in known}, key=socket.inet_aton)
-    homes = {(workload.vpc, workload.address): workload for workload in known}
+    found = {address for workload in known for address in workload.addresses}
+    homes = {(workload.vpc, one): workload for workload in known for one in workload.addresses}
     async with contextlib.AsyncExitStack() as stack:
         for workload in known:
             await stack.enter_async_context(_greeting(workload))
@@ -58,8 +77,9 @@ async def _check(known: Sequence[workloads.Workload]) -> list[Cell]:
         for workload in known:
             patience = {
                 address: PATIENCE_S if (workload.vpc, address) in homes else SILENCE_S
-                for address in addresses
-                if address != workload.address
+                for address in sorted(found, key=addresses.number)
+                if addresses.of_family(workload.addresses, addresses.family(address))
+                and address not in workload.addresses
             }
             probes.append(_probe(workload, patience))
         results = await asyncio.gather(*probes)
@@ -79,10 +99,12 @@ async def _greeting(workload: workloads.Workload) -> AsyncIterator[None]:
         writer.close()
         await writer.wait_closed()
 
-    listener = _socket(workload, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((workload.address, PORT))
-    async with await asyncio.start_server(greet, sock=listener):
+    async with contextlib.AsyncExitStack() as stack:
+        for address in workload.addresses:
+            listener = _socket(workload, ECHOES[addresses.family(address)].family)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, PORT))
+            await stack.enter_async_context(await asyncio.start_server(greet, sock=listener))
         yield
 
 
@@ -90,13 +112,21 @@ async def _probe(
     source: workloads.Workload, patience_s: Mapping[str, float]
 ) -> tuple[set[str], dict[str, str]]:
     """The addresses that answered the ping, and what each told by TCP."""
-    pinged = asyncio.ensure_future(_ping(source, patience_s))
+    pinging = [
+        asyncio.ensure_future(_ping(source, echo, _of_family(patience_s, family)))
+        for family, echo in ECHOES.items()
+    ]
     told = await asyncio.gather(*(_connect(source, *one) for one in patience_s.items()))
-    return await pinged, dict(zip(patience_s, told, strict=True))
+    pinged = set().union(*await asyncio.gather(*pinging))
+    return pinged, dict(zip(patience_s, told, strict=True))
+
+
+def _of_family(patience_s: Mapping[str, float], family: int) -> dict[str, float]:
+    return {one: wait_s for one, wait_s in patience_s.items() if addresses.family(one) == family}
 
 
 async def _connect(source: workloads.Workload, address: str, patience_s: float) -> str:
-    connection = _socket(source, socket.SOCK_STREAM)
+    connection = _socket(source, ECHOES[addresses.family(address)].family)
     try:
         async with asyncio.timeout(patience_s):
             loop = asyncio.get_running_loop()
@@ -108,21 +138,23 @@ async def _connect(source: workloads.Workload, address: str, patience_s: float) 
         connection.close()
 
 
-async def _ping(source: workloads.Workload, patience_s: Mapping[str, float]) -> set[str]:
+async def _ping(
+    source: workloads.Workload, echo: Echo, patience_s: Mapping[str, float]
+) -> set[str]:
     """One echo request to each address; those whose reply came."""
     answered: set[str] = set()
-    icmp = _socket(source, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    icmp = _socket(source, echo.family, socket.SOCK_RAW, echo.protocol)
     expected = {address for address, wait_s in patience_s.items() if wait_s == PATIENCE_S}
     loop = asyncio.get_running_loop()
     try:
         for address in patience_s:
-            await loop.sock_sendto(icmp, _echo(), (address, 0))
+            await loop.sock_sendto(icmp, _echo(echo), (address, 0))
         async with asyncio.timeout(PATIENCE_S):
             while not expected <= answered:
-                answered.add(await _reply(icmp))
+                answered.add(await _reply(echo, icmp))
         async with asyncio.timeout(SILENCE_S):
             while len(answered) < len(patience_s):
-                answered.add(await _reply(icmp))
+                answered.add(await _reply(echo, icmp))
     except TimeoutError:
         pass
     finally:
@@ -130,22 +162,28 @@ async def _ping(source: workloads.Workload, patience_s: Mapping[str, float]) -> 
     return answered
 
 
-async def _reply(icmp: socket.socket) -> str:
+async def _reply(echo: Echo, icmp: socket.socket) -> str:
     """The sender of the next echo reply."""
     while True:
-        packet, (sender, _) = await asyncio.get_running_loop().sock_recvfrom(icmp, 2048)
-        if packet[(packet[0] & 0xF) * 4] == ICMP_ECHO_REPLY:
-            return str(sender)
+        packet, sender = await asyncio.get_running_loop().sock_recvfrom(icmp, 2048)
+        if packet[(packet[0] & 0xF) * 4 if echo.headed else 0] == echo.reply:
+            return str(sender[0])
 
 
-def _socket(workload: workloads.Workload, kind: int, protocol: int = 0) -> socket.socket:
+def _socket(
+    workload: workloads.Workload,
+    family: socket.AddressFamily,
+    kind: int = socket.SOCK_STREAM,
+    protocol: int = 0,
+) -> socket.socket:
     """A socket belongs to the namespace it was made in, whoever uses it afterwards."""
     with namespaces.entered(workload.netns):
-        made = socket.socket(socket.AF_INET, kind, protocol)
+        made = socket.socket(family, kind, protocol)
     made.setblocking(False)
     return made
 
 
-def _echo() -> bytes:
-    """Echo request (RFC 792) with its checksum: identifier and sequence 0, no data."""
-    return struct.pack("!BBHHH", ICMP_ECHO, 0, ~(ICMP_ECHO << 8) & 0xFFFF, 0, 0)
+def _echo(echo: Echo) -> bytes:
+    """Echo request: identifier and sequence 0, no data."""
+    checksum = ~(echo.request << 8) & 0xFFFF if echo.headed else 0
+    return struct.pack("!BBHHH", echo.request, 0, checksum, 0, 0)

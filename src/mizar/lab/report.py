@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Sequence
 
 from mizar.lab import reachability
+from mizar.model import addresses
 
 SELF, SAME_HOST, SAME_NETWORK, OTHER_NETWORK, FAILED = ".", "o", "=", "+", "X"
 LEGEND = (
@@ -29,16 +29,18 @@ def lines(cells: Sequence[reachability.Cell]) -> Iterator[str]:
 
 
 def _matrix(vpc: str, cells: Sequence[reachability.Cell]) -> Iterator[str]:
-    inside = {
-        (cell.source.name, cell.expected.name): _mark(cell) for cell in cells if cell.expected
-    }
+    inside: dict[tuple[str, str], str] = {}
+    for cell in cells:
+        if cell.expected:
+            pair = cell.source.name, cell.expected.name
+            inside[pair] = FAILED if inside.get(pair) == FAILED else _mark(cell)
     sources = sorted({cell.source for cell in cells}, key=lambda source: source.name)
     names = [source.short for source in sources]
-    rows = [["", "ADDRESS", "HOST", *names]]
+    rows = [["", "ADDRESSES", "HOST", *names]]
     for source in sources:
         marks = [inside.get((source.name, target.name), SELF) for target in sources]
-        rows.append([source.short, source.address, source.host, *marks])
-    yield f"VPC {vpc}: ping and TCP from each row to each column"
+        rows.append([source.short, ",".join(source.addresses), source.host, *marks])
+    yield f"VPC {vpc}: ping and TCP from each row to each address of each column"
     yield from _aligned(rows)
 
 
@@ -54,7 +56,7 @@ def _mark(cell: reachability.Cell) -> str:
 def _answers(vpcs: Sequence[str], cells: Sequence[reachability.Cell]) -> Iterator[str]:
     """Who said what its name was, for each address and VPC."""
     rows = [["", *vpcs]]
-    for address in sorted({cell.address for cell in cells}, key=socket.inet_aton):
+    for address in sorted({cell.address for cell in cells}, key=addresses.number):
         row = [address]
         for vpc in vpcs:
             here = [cell for cell in cells if cell.source.vpc == vpc and cell.address == address]
@@ -73,7 +75,7 @@ def _answer(cell: reachability.Cell) -> str:
 def _sums(cells: Sequence[reachability.Cell]) -> Iterator[str]:
     within = [cell for cell in cells if cell.expected]
     across = [cell for cell in cells if not cell.expected]
-    yield f"inside a VPC: {_passed(within)} of {len(within)} pairs ping and connect"
+    yield f"inside a VPC: {_passed(within)} of {len(within)} tries ping and connect"
     yield f"across VPCs: {_passed(across)} of {len(across)} tries met silence"
     for cell in cells:
         if not cell.ok:

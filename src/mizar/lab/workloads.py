@@ -11,14 +11,19 @@ from mizar.plan import entries
 
 
 class Workload(NamedTuple):
-    """``name``: ``TENANT/ENDPOINT``; ``vpc``: ``TENANT/VPC``; ``address``: its first one."""
+    """``name``: ``TENANT/ENDPOINT``; ``vpc``: ``TENANT/VPC``; ``addresses``: one a family."""
 
     name: str
     vpc: str
     network: str
     host: str
-    address: str
+    addresses: tuple[str, ...]
     netns: str
+
+    @property
+    def address(self) -> str:
+        """Its first one."""
+        return self.addresses[0]
 
     @property
     def short(self) -> str:
@@ -38,7 +43,7 @@ def of(
         vpc=f"{tenant}/{network.spec.vpc}",
         network=endpoint.spec.network,
         host=host,
-        address=endpoint.status.addresses[0],
+        addresses=tuple(endpoint.status.addresses),
         netns=endpoint.spec.netns or entries.own_netns(lab.netns(host), tenant, name),
     )
 
