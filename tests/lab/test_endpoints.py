@@ -112,6 +112,17 @@ def test_a_secondary_address_is_reached_until_it_is_given_to_another(lab: fleet.
                 assert labkit.ping(lab, f"blue/{holder}", "10.0.1.11", "-I", "10.0.1.200")
 
 
+def test_a_network_of_ipv6_alone_is_reached_from_everywhere(lab: fleet.Lab) -> None:
+    network = "kind: Network\nmetadata: {name: six, tenant: blue}\n"
+    network += 'spec: {vpc: prod, cidrs: ["fd00:10:0:9::/64"]}\n---\n'
+    ends = labkit.endpoint("six1", "six", "h2") + labkit.endpoint("six2", "six", "h4")
+    with labkit.applied(lab, network + ends):
+        assert lab.workload("blue/six1").addresses == ("fd00:10:0:9::2",)
+        for source in ("blue/six1", "blue/web1", "blue/db1"):
+            assert labkit.ping(lab, source, lab.workload("blue/six2").address), source
+        assert labkit.ping(lab, "blue/six2", "fd00:10:0:9::1"), "the gateway"
+
+
 def shown(lab: fleet.Lab, name: str) -> str:
     return labkit.mizar(lab, "get", f"endpoint/blue/{name}", "-o", "json").stdout
 

@@ -4,6 +4,7 @@ import pathlib
 import re
 
 from mizar.model import addresses, limits
+from mizar.server import controller
 
 HEADER = (pathlib.Path(__file__).parents[2] / "bpf/model.h").read_text()
 
@@ -19,6 +20,10 @@ def test_limits_shared_with_the_tables_are_equal():
 
 def test_an_address_rests_longer_than_a_location_is_believed():
     assert declared("LOCATION_FRESH_NS") < limits.ADDRESS_QUARANTINE_S * 1e9
+
+
+def test_an_old_host_sends_on_for_longer_than_a_location_is_believed():
+    assert declared("LOCATION_FRESH_NS") < controller.MOVE_LINGER_S * 1e9
 
 
 def test_a_derived_mac_is_local_unicast_and_never_the_routers():

@@ -9,6 +9,7 @@ import pytest
 import serverkit
 
 from mizar.plan import entries, stream
+from mizar.server import feed, hosts
 
 ACME = "tenants/acme"
 
@@ -84,6 +85,13 @@ def test_an_old_host_sends_on_until_a_while_after_the_new_one_is_ready(server, c
         assert serverkit.phase(client, f"{ACME}/endpoints/a") == "Ready"
 
     run(body, server)
+
+
+def test_where_an_endpoint_moved_to_is_sent_before_its_own_entry_goes():
+    moved = entries.MovedEntry(7, "10.0.0.5", "192.0.2.2", 0, 9)
+    route = entries.RouteEntry(7, "::/0", "router", 0, ["192.0.2.1"])
+    news = feed.Update(9, [route, moved], [("endpoints", "u5", "")])
+    assert hosts.in_order(news) == [moved, ("endpoints", "u5", ""), route]
 
 
 def test_a_move_goes_on_without_the_old_host_and_ends_after_a_restart(server, client):

@@ -13,7 +13,7 @@ from starlette import websockets
 
 from mizar.model import errors, resources
 from mizar.plan import entries, stream
-from mizar.server import controller, drops, ledger, traces
+from mizar.server import controller, drops, feed, ledger, traces
 
 HELLO_WAIT_S: Final = 5.0
 SEND_STALL_S: Final = 20.0
@@ -173,10 +173,7 @@ class _Session:
     async def _send_deltas(self, place: int) -> int:
         """Large ones in parts, of which only the last carries the new revision."""
         news = self._feed.after(place)
-        # Where an endpoint has moved to comes before its own entry goes (`plan.entries`).
-        moved = [entry for entry in news.upserts if isinstance(entry, entries.MovedEntry)]
-        others = [entry for entry in news.upserts if not isinstance(entry, entries.MovedEntry)]
-        for entries_, more in _chunks([*moved, *news.deletes, *others]):
+        for entries_, more in _chunks(in_order(news)):
             revision = place if more else news.revision
             await self._send_message(_update(self._epoch, revision, more, entries_))
         return news.revision
@@ -207,6 +204,16 @@ class _Session:
                     self._traces.finish(done)
                 case _:
                     raise RefusalError("only one Hello is allowed in a stream")
+
+
+def in_order(news: feed.Update) -> list[entries.Entry | entries.EntryKey]:
+    """What an update writes, in the order in which its parts may come to be applied alone.
+
+    Where an endpoint has moved to comes before its own entry goes (`plan.entries`).
+    """
+    moved = [entry for entry in news.upserts if isinstance(entry, entries.MovedEntry)]
+    others = [entry for entry in news.upserts if not isinstance(entry, entries.MovedEntry)]
+    return [*moved, *news.deletes, *others]
 
 
 def _update(
