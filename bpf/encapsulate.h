@@ -30,15 +30,29 @@ struct dispatch {
 	bool with_origin; /* the receiver must know this host, if it isn't the outer source */
 };
 
-/* The kernel's marks for segmentation exist once per packet: what a workload has
- * tunnelled itself gets room alone, and if it is GSO, it could never be cut. */
-static __always_inline bool room_made(struct __sk_buff *skb, __u32 bytes)
+/* Room alone, without the kernel's marks for segmentation. Those also make an IPv6 packet an
+ * IPv4 one for redirect_neigh: without them the helper for translation does, which cuts off
+ * what it thinks is too long in a header. */
+static __noinline bool room_made_bare(struct __sk_buff *skb, __u32 bytes, __be16 protocol)
+{
+	__u8 start[sizeof(struct ipv6hdr) - sizeof(struct iphdr)] = {};
+
+	if (protocol != bpf_htons(ETH_P_IPV6))
+		return !bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC, 0);
+	return !bpf_skb_load_bytes(skb, sizeof(struct ethhdr), start, sizeof(start)) &&
+	       !bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0) &&
+	       !bpf_skb_adjust_room(skb, bytes + sizeof(start), BPF_ADJ_ROOM_MAC, 0) &&
+	       !bpf_skb_store_bytes(skb, sizeof(struct ethhdr) + bytes, start, sizeof(start), 0);
+}
+
+/* The marks exist once per packet: what a workload has tunnelled itself gets room alone, and
+ * if it is GSO, it could never be cut. */
+static __always_inline bool room_made(struct __sk_buff *skb, __u32 bytes, __be16 protocol)
 {
 	long failed = bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC, ENCAPSULATE_FLAGS);
 
 	if (failed == ALREADY_ENCAPSULATED && !skb->gso_size)
-		failed = bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC,
-					     BPF_F_ADJ_ROOM_FIXED_GSO);
+		return room_made_bare(skb, bytes, protocol);
 	return !failed;
 }
 
@@ -168,7 +182,7 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const struct host_
 	bytes += extras.bytes;
 	if (bytes > IPV4_BYTES_MAX)
 		return REASON_TOO_BIG;
-	if (!room_made(skb, TUNNEL_BYTES + extras.bytes))
+	if (!room_made(skb, TUNNEL_BYTES + extras.bytes, way->protocol))
 		return REASON_ENCAPSULATION_FAILED;
 	left = tunnel_write(skb, config, way, &extras, bytes);
 	if (left != GO_ON)

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -109,7 +108,7 @@ def test_tcp_leaves_whole_and_is_delivered_whole(hosts: wire.Wire, to: str) -> N
     """Mean bytes of a packet: far beyond the MTU at both ends, however it crossed the wire."""
     sent, got = hosts.counters(1)["SENT_DIRECT"], hosts.counters(2)["DELIVERED"]
     stripped = hosts.counters(2)["STRIPPED"]
-    transfer(hosts, A, B, to=to)
+    wire.transfer(hosts, A, B, to=to)
     assert mean_bytes(hosts.counters(1)["SENT_DIRECT"], sent) > 10_000
     assert mean_bytes(hosts.counters(2)["DELIVERED"], got) > 4 * wire.ENDPOINT_MTU
     if hosts.mode == "xdp":
@@ -118,7 +117,7 @@ def test_tcp_leaves_whole_and_is_delivered_whole(hosts: wire.Wire, to: str) -> N
 
 def test_tcp_to_the_same_host_is_never_cut(hosts: wire.Wire) -> None:
     before = hosts.counters(1)["DELIVERED_SAME_HOST"]
-    transfer(hosts, A, A2)
+    wire.transfer(hosts, A, A2)
     assert mean_bytes(hosts.counters(1)["DELIVERED_SAME_HOST"], before) > 10_000
 
 
@@ -127,7 +126,7 @@ def test_workload_that_raised_its_mtu_is_told_and_goes_on(hosts: wire.Wire) -> N
     for address in (A, B):
         hosts.run(address, "ip link set eth0 mtu 9000")
     before = hosts.counters(1)["TOO_BIG"][0]
-    transfer(hosts, A, B, size="2M")
+    wire.transfer(hosts, A, B, size="2M")
     assert hosts.counters(1)["TOO_BIG"][0] > before
     for address in (A, B):
         hosts.run(address, f"ip link set eth0 mtu {wire.ENDPOINT_MTU}")
@@ -153,33 +152,10 @@ def test_workloads_own_tunnel_goes_through_ours(hosts: wire.Wire) -> None:
         hosts.run(here, "ip link set own mtu 1300 up")
     before = hosts.counters(1)["ENCAPSULATION_FAILED"][0]
     answers = hosts.ping(A, "172.16.0.2")
-    transfer(hosts, A, B, to="172.16.0.2", size="2M")
+    wire.transfer(hosts, A, B, to="172.16.0.2", size="2M")
     for here in (A, B):
         hosts.run(here, "ip link delete own")
     assert (answers, hosts.counters(1)["ENCAPSULATION_FAILED"][0]) == (3, before)
-
-
-def transfer(
-    hosts: wire.Wire,
-    source: str,
-    destination: str,
-    *,
-    to: str = "",
-    size: str = "64M",
-    timeout: float = 20,
-) -> None:
-    """That much by TCP, to one of the destination's addresses."""
-    client, server = (
-        ["nsenter", f"--net=/run/netns/{hosts.endpoint(address)}", "iperf3"]
-        for address in (source, destination)
-    )
-    with subprocess.Popen([*server, "-s", "-1"], stdout=subprocess.DEVNULL) as serving:
-        try:
-            time.sleep(0.3)
-            words = [*client, "-c", to or destination, "-n", size]
-            subprocess.run(words, check=True, timeout=timeout, stdout=subprocess.DEVNULL)
-        finally:
-            serving.kill()
 
 
 def mean_bytes(after: tuple[int, int], before: tuple[int, int]) -> float:

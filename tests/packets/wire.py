@@ -29,6 +29,7 @@ PLACES = {"10.0.0.11": 1, "10.0.0.12": 2, "10.0.1.21": 1, "10.0.1.23": 3}
 SIOCETHTOOL, ETHTOOL_SGRO = 0x8946, 0x2C
 TUNNEL_OFFLOADS = ("tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation")
 ENDPOINT_MTU = backplane.ENDPOINT_MTU
+ANY_MTU = 65535
 
 
 def six(address: str) -> str:
@@ -133,6 +134,29 @@ def run(netns: str, command: str, check: bool = True) -> str:
     return done.stdout
 
 
+def transfer(
+    hosts: Wire,
+    source: str,
+    destination: str,
+    *,
+    to: str = "",
+    size: str = "64M",
+    timeout: float = 20,
+) -> None:
+    """That much by TCP, to one of the destination's addresses."""
+    client, server = (
+        ["nsenter", f"--net=/run/netns/{hosts.endpoint(address)}", "iperf3"]
+        for address in (source, destination)
+    )
+    with subprocess.Popen([*server, "-s", "-1"], stdout=subprocess.DEVNULL) as serving:
+        try:
+            time.sleep(0.3)
+            words = [*client, "-c", to or destination, "-n", size]
+            subprocess.run(words, check=True, timeout=timeout, stdout=subprocess.DEVNULL)
+        finally:
+            serving.kill()
+
+
 @contextlib.contextmanager
 def wired(mode: str) -> Iterator[Wire]:
     wire, made = Wire(mode), []
@@ -235,10 +259,12 @@ def add_endpoint(wire: Wire, host: Host, address: str, made: list[str]) -> None:
         # A tunnel's packet of many segments, tunnelled again, could never be cut.
         ethtool.features_off("eth0", TUNNEL_OFFLOADS)
         mac = backplane.mac(hardware_address("eth0"))
-    sizes = f"mtu {ENDPOINT_MTU} gso_max_size 64000 gro_max_size 64000"
+    sizes = "gso_max_size 64000 gro_max_size 64000"
+    run(netns, "sysctl -qw net.ipv6.conf.eth0.accept_ra=0")
     run(netns, f"ip address add {address}/24 dev eth0")
-    run(netns, f"ip link set eth0 {sizes} up")
-    run(host.netns, f"ip link set {interface} {sizes} up")
+    run(netns, f"ip link set eth0 mtu {ENDPOINT_MTU} {sizes} up")
+    # The host's end takes packets of any size, or it would drop them before we could tell why.
+    run(host.netns, f"ip link set {interface} mtu {ANY_MTU} {sizes} up")
     run(netns, f"ip route add default via {network}.1")
     run(netns, f"ip -6 address add {six(address)}/64 dev eth0 nodad")
     run(netns, f"ip -6 route add default via {six(f'{network}.1')}")
