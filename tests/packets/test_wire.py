@@ -121,17 +121,6 @@ def test_tcp_to_the_same_host_is_never_cut(hosts: wire.Wire) -> None:
     assert mean_bytes(hosts.counters(1)["DELIVERED_SAME_HOST"], before) > 10_000
 
 
-def test_workload_that_raised_its_mtu_is_told_and_goes_on(hosts: wire.Wire) -> None:
-    """The host's end of a veth refuses long packets by itself, but not long segments."""
-    for address in (A, B):
-        hosts.run(address, "ip link set eth0 mtu 9000")
-    before = hosts.counters(1)["TOO_BIG"][0]
-    wire.transfer(hosts, A, B, size="2M")
-    assert hosts.counters(1)["TOO_BIG"][0] > before
-    for address in (A, B):
-        hosts.run(address, f"ip link set eth0 mtu {wire.ENDPOINT_MTU}")
-
-
 def test_vlan_tag_of_a_workload_is_seen_although_the_kernel_hides_it(hosts: wire.Wire) -> None:
     frame = bytes(Ether(dst="02:4d:5a:00:00:01") / Dot1Q(vlan=5) / bytes(60))
     before = hosts.counters(1)["VLAN"][0]
