@@ -1,10 +1,14 @@
 """The benchmarks' arithmetic and packets; that their traffic runs is theirs to show."""
 
+import json
+import os
+import time
+
 import pytest
 from scapy.contrib import geneve
 from scapy.layers import inet, l2
 
-from rig import figures, packets
+from rig import command, figures, packets, processor
 
 HOSTS = ("10.99.0.1", "10.99.0.2")
 MACS = ("02:99:00:00:00:01", "02:99:00:00:00:02")
@@ -29,11 +33,33 @@ def test_fewer_rounds_than_a_median_needs_are_refused() -> None:
         figures.alternate({"ours": lambda: 1.0}, 4)
 
 
-def test_ratio_is_ours_over_the_baseline() -> None:
-    figure = figures.line("tcp", "wire", "Gbit/s", [3, 4, 50], "vxlan", [8, 8, 10])
-    assert (figure["value"], figure["baseline_value"], figure["ratio"]) == (4, 8, 0.5)
-    assert figure["ratio_range"] == [0.375, 5]
-    assert figure["samples"] == 3
+def test_a_row_has_the_ratio_of_its_median_to_every_other_baselines() -> None:
+    samples = {"ours": [3.0, 4.0, 50.0], "vxlan": [8.0, 8.0, 10.0], "bare": [16.0, 1.0, 17.0]}
+    ours, vxlan, bare = figures.rows(
+        "tcp", {"regime": "wire"}, "rate", "Gbit/s", samples, ["vxlan", "bare"]
+    )
+    assert (ours.subject, ours.median, ours.low, ours.high, ours.samples) == ("ours", 4, 3, 50, 3)
+    assert ours.ratios == {"vxlan": 0.5, "bare": 0.25}
+    assert (vxlan.ratios, bare.ratios) == ({"bare": 0.5}, {"vxlan": 2.0})
+
+
+def test_what_is_written_is_read_back() -> None:
+    rows = figures.rows("rtt", {"regime": "wire"}, "ping -f", "us", {"a": [1.0], "b": [2.0]}, ["b"])
+    text = figures.written(rows, machine={"cpus": 2})
+    assert figures.read(text) == rows
+    assert json.loads(text)["machine"] == {"cpus": 2}
+
+
+def test_an_effort_chooses_by_its_name() -> None:
+    assert [command.Effort(name).of(1, 2, 3) for name in command.EFFORTS] == [1, 2, 3]
+
+
+def test_busy_time_is_that_of_the_machine() -> None:
+    with processor.Busy() as busy:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+    assert 0.1 < busy.seconds < 0.6 * (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.001, 1)])
