@@ -14,7 +14,7 @@ Every repetition gets a true packet: a program of the bench restores the last on
 the next of 1,048,576 drawn destinations and tail-calls the uplink's program (rig/restore.bpf.c). In
 `test_run` the restoring, measured in turn with a program that does nothing in the uplink's place,
 is subtracted (subject `restoring`); in `live` it isn't. The run is void unless the transit counter
-grew by exactly the repetitions. Figure `memory`: the kernel's account of the full table.
+grew by exactly the repetitions.
 """
 
 import itertools
@@ -65,7 +65,6 @@ def measure(effort: command.Effort) -> Iterator[figures.Row]:
         }
         yield from test_run(subjects, Subject(large, NOTHING, UNIFORM), rounds)
         yield from live(subjects, rounds)
-        yield memory(large)
 
 
 def zipf(drawn: random.Random, addresses: list[int]) -> list[int]:
@@ -88,12 +87,6 @@ def test_run(
 def live(subjects: dict[str, Subject], rounds: int) -> Iterator[figures.Row]:
     sent = alternate(subjects, sent_mpps, rounds)
     yield from figures.rows("transit", {"run": "live"}, "rate", "Mpps", sent, ["one", "forward"])
-
-
-def memory(host: harness.Harness) -> figures.Row:
-    each = [host.table_bytes() / ENTRIES]
-    (row,) = figures.rows("transit", {}, "memory", "bytes/entry", {"table": each}, [])
-    return row
 
 
 def alternate(

@@ -31,6 +31,23 @@ class Row(NamedTuple):
     ratios: dict[str, float]
 
 
+class Results(NamedTuple):
+    """What a run of benchmarks found, and on what machine."""
+
+    machine: dict[str, Any]
+    rows: Sequence[Row]
+
+    def of(self, bench: str, figure: str = "", **case: str | int) -> list[Row]:
+        """Rows of a script; of a figure and of a case, as far as given."""
+        return [
+            row
+            for row in self.rows
+            if row.bench == bench
+            and figure in ("", row.figure)
+            and case.items() <= dict(row.case).items()
+        ]
+
+
 def alternate(measures: Mapping[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
     """One sample of every measure per round, in an order that rotates by round.
 

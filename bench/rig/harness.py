@@ -5,7 +5,6 @@ A transit host in a namespace of its own, its uplink's other end a sink that cou
 
 import ipaddress
 import os
-import pathlib
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -58,11 +57,6 @@ class Harness:
         with setns.inside(self._netns_fd):
             done = self.programs["restore"].test_run(_packet(), context, repeat, live_frames=live)
         return done.duration_ns
-
-    def table_bytes(self) -> int:
-        """The kernel's own account of the transit switch's memory."""
-        table = pathlib.Path(f"/proc/self/fdinfo/{self.maps['switch_endpoints'].fd}")
-        return int(table.read_text().partition("memlock:")[2].split()[0])
 
     def switched(self) -> int:
         """Packets counted as SWITCHED, on all CPUs."""
