@@ -16,6 +16,7 @@ from chance import SECOND, START, Chance
 from mizar.datapath.reference import run as reference
 
 PACKETS_A_SEED = 50
+SEEDS_A_LINE = 2000
 
 
 class DifferenceError(AssertionError):
@@ -73,6 +74,8 @@ def main() -> int:
                 if not wish.go_on:
                     break
             seed += 1
+            if (seed - first) % SEEDS_A_LINE == 0:
+                print(f"{tally.total()} packets, {time.monotonic() - start:.0f} s", flush=True)
     print(spread(tally))
     seconds = time.monotonic() - start
     print(f"{tally.total()} packets in {seconds:.0f} s, {failures} differences", flush=True)

@@ -398,7 +398,7 @@ class Chance:
             server = ours if self.likely(70) else self.octets(self.some((10, 4, 0, 18)))
             options.append(struct.pack("!HH", 2, len(server)) + server)
         for _ in range(self.some((0, 1, 1, 1, 2))):
-            body = self.octets(12) + self.octets(self.some((0, 0, 28)))
+            body = self.octets(12) + self.some((b"", self.octets(28), self.lease(six)))
             body = body[: self.some((99,) * 9 + (6,))]
             options.append(struct.pack("!HH", 3, len(body)) + body)
         if self.likely(30):
@@ -411,6 +411,11 @@ class Chance:
         message = bytes([kind]) + self.octets(3) + b"".join(options)
         udp = struct.pack("!HHHH", 546, 547, 8 + len(message), 0) + message
         return packets.ipv6(source, address("ff02::1:2"), packets.UDP, udp, hops=1)
+
+    def lease(self, six: list[bytes]) -> bytes:
+        """An option IAADDR, now and then of less than its 24 bytes."""
+        body = (self.some([*six, *POOL6]) + bytes(8))[: self.some((24,) * 9 + (20,))]
+        return struct.pack("!HH", 5, len(body)) + body
 
     # ---- frames ----
 

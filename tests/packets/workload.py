@@ -29,9 +29,8 @@ PACKAGES = {
 
 
 class Workload(NamedTuple):
-    """The namespaces of the host and of the workload, and the host's tables."""
+    """The workload's namespace, and the host's tables."""
 
-    host: str
     netns: str
     table: backplane.Host
 
@@ -93,7 +92,7 @@ def started(loaded: objects.Collection) -> Iterator[Workload]:
         host, inside = (wire.namespace(f"{prefix}-{end}", made) for end in ("host", "inside"))
         table = backplane.Host(loaded, objects.shipped("endpoint").types, 0, uplink=1)
         plug(host, inside, table, loaded.programs["endpoint"])
-        yield Workload(host, inside, table)
+        yield Workload(inside, table)
     finally:
         for name in made:
             namespaces.remove(name)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mizar.datapath.reference import run as one
 from mizar.datapath.reference.constants import ROUTER, SWITCH
-from mizar.datapath.reference.outcome import UNKNOWN_MACS, Clone, Context, Lookup, Outcome, Way
+from mizar.datapath.reference.outcome import Clone, Context, Lookup, Outcome, Way
 from mizar.datapath.reference.tables import (
     NOWHERE,
     VNI_BITS,
@@ -32,11 +32,12 @@ STEPS_MAX = 32
 
 @dataclasses.dataclass
 class Host:
-    """One host of a fleet; `xdp`: its uplink is in mode xdp."""
+    """One host of a fleet; `xdp`: its uplink is in mode xdp; `mac`: the uplink's."""
 
     tables: Tables
     name: str = ""
     xdp: bool = False
+    mac: bytes = bytes(6)
 
 
 @dataclasses.dataclass
@@ -50,6 +51,11 @@ class Fleet:
         """A host as people know it."""
         host = self.hosts.get(address)
         return (host and host.name) or address_text(address)
+
+    def next_hops(self, address: Address) -> dict[Address, bytes]:
+        """A host's next hops: every other, on the one wire."""
+        own = self.hosts[address].mac
+        return {to: host.mac + own for to, host in self.hosts.items() if to != address}
 
 
 class Step(NamedTuple):
@@ -100,7 +106,8 @@ def walk(
     fleet: Fleet, host: Address, ifindex: int, packet: bytes, *, gso_size: int = 0, mark: int = 0
 ) -> Walk:
     """Follows an Ethernet frame that an endpoint hands to its interface on a host."""
-    context = Context(ifindex, fleet.now, mark=mark, gso_size=gso_size)
+    hops = fleet.next_hops(host)
+    context = Context(ifindex, fleet.now, mark=mark, gso_size=gso_size, next_hops=hops)
     steps: list[Step] = []
     clones: list[tuple[_Arrival, Clone]] = []
     here: _Arrival | None = _Arrival(host, "endpoint", packet, context)
@@ -130,8 +137,8 @@ def _next(fleet: Fleet, here: _Arrival, outcome: Outcome) -> _Arrival | None:
         return None
     to = fleet.hosts[end.to]
     uplink = to.tables.host_config.uplink_ifindex if to.tables.host_config else 0
-    known = dict.fromkeys(fleet.hosts, UNKNOWN_MACS)
-    context = Context(uplink, fleet.now, gso_size=here.context.gso_size, next_hops=known)
+    hops = fleet.next_hops(end.to)
+    context = Context(uplink, fleet.now, gso_size=here.context.gso_size, next_hops=hops)
     return _Arrival(end.to, "uplink_xdp" if to.xdp else "uplink_tcx", end.packet, context)
 
 
