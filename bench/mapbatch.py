@@ -1,35 +1,33 @@
 """Time to write 100,000 distinct random endpoints into a transit switch's table, encoding included.
 
-Baseline: the same entries written one system call each. --full: more rounds.
+Baseline: the same entries written one system call each.
 """
 
-import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mizar.bpf import maps, objects
-from rig import figures
+from rig import command, figures
 
 ENTRIES = 100_000
 TABLE = "switch_endpoints"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="more rounds")
-    rounds = 31 if parser.parse_args().full else figures.ROUNDS_MIN
+    command.run(__doc__, measure)
+
+
+def measure(effort: command.Effort) -> Iterator[figures.Row]:
     spec = objects.shipped("uplink")
     with objects.load([spec], max_entries={TABLE: 2 * ENTRIES}) as loaded:
         table = loaded.maps[TABLE]
         samples = figures.alternate(
-            {"batch": lambda: timed(table, batch), "single": lambda: timed(table, singly)}, rounds
+            {"batch": lambda: timed(table, batch), "one by one": lambda: timed(table, singly)},
+            effort.of(5, 5, 31),
         )
-    ours, theirs = samples["batch"], samples["single"]
-    figures.emit(
-        figures.line("mapbatch", "update", "s", ours, "one call an entry", theirs, entries=ENTRIES)
-    )
+    yield from figures.rows("mapbatch", {"entries": ENTRIES}, "time", "s", samples, ["one by one"])
 
 
 Write = Callable[[maps.Map, list[Any], list[Any]], None]

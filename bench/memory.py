@@ -1,25 +1,26 @@
 """Kernel memory that a host's maps are charged for, and of a transit switch's table by entry.
 
 Baseline of a host at rest: one whose transit switches have their full table, still empty.
-Of an entry: the bytes of its key and value. Ever the same, so there is one round, --full or not.
+Of an entry: the bytes of its key and value. Ever the same, so there is one sample.
 """
 
-import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mizar.bpf import maps, objects
 from mizar.datapath import host
-from rig import figures
+from rig import command, figures
 
 ENTRIES = 1_000_000
 BATCH = 100_000
+MEBIBYTE = 1 << 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="no difference")
-    parser.parse_args()
+    command.run(__doc__, measure)
+
+
+def measure(_: command.Effort) -> Iterator[figures.Row]:
     specs = [objects.shipped(name) for name in host.OBJECTS]
     with objects.load(specs, max_entries={host.LARGE: 1}) as small:
         at_rest = total(small.maps)
@@ -30,16 +31,12 @@ def main() -> None:
             fill(table, range(start, start + BATCH))
         by_entry = (memory(table) - empty) / ENTRIES
         assert len(list(table.keys())) == ENTRIES
-    mebibytes = [value / (1 << 20) for value in (at_rest, all_empty)]
-    figures.emit(
-        figures.line("memory", "at_rest", "MiB", mebibytes[:1], "empty switch", mebibytes[1:])
-    )
-    payload = [float(table.spec.key_size + table.spec.value_size)]
-    figures.emit(
-        figures.line(
-            "memory", "switch_endpoint", "B", [by_entry], "key and value", payload, entries=ENTRIES
-        )
-    )
+        payload = table.spec.key_size + table.spec.value_size
+    mebibytes = {"host at rest": [at_rest / MEBIBYTE], "empty switch": [all_empty / MEBIBYTE]}
+    yield from figures.rows("memory", {}, "all maps", "MiB", mebibytes, ["empty switch"])
+    of_one = {"switch_endpoints": [by_entry], "key and value": [float(payload)]}
+    case = {"entries": ENTRIES}
+    yield from figures.rows("memory", case, "entry", "bytes", of_one, ["key and value"])
 
 
 def fill(table: maps.Map, numbers: range) -> None:

@@ -1,11 +1,11 @@
 """From POST of an endpoint to Ready, and its first ping, on a lab of 4 hosts.
 
 The lab is the real one: server with SQLite (synchronous=FULL), an agent per host, namespaces and
-veths plumbed. Case `ready`: 2,000 endpoints in one network, made one after the other, each by
+veths plumbed. First 2,000 endpoints in one network, made one after the other, each by
 POST /v1/tenants/bench/endpoints, timed until the watch stream says Ready; p50 and p99 of the last
 fifth against the first, so a cost that grows with the network shows as a ratio above 1.
-Case `burst` (--full) is 400 more with 32 in flight: what queueing costs, creates per second.
-Case `first_ping`: an endpoint that has just become Ready is pinged once, at that instant, from
+With --full 400 more, 32 in flight: what queueing costs, creates per second.
+Then first pings: an endpoint that has just become Ready is pinged once, at that instant, from
 an endpoint on another host that never talked to it: one echo request, no retry, 1 s to answer.
 The pinging endpoint is in the same network for one ping in four, in another network for three,
 and the pinged one is deleted: all hosts of the lab share one kernel, whose ARP table of 1,024
@@ -13,27 +13,22 @@ entries (gc_thresh3) would be full after some 600 pings, and then answers nobody
 Nothing else is deleted singly; the lab is torn down as a whole.
 """
 
-import argparse
 import os
 import queue
 import socket
-import struct
 import threading
 import time
+from collections.abc import Iterator, Sequence
 
 from mizar.client import rest
-from mizar.datapath import namespaces
 from mizar.lab import fleet
 from mizar.model import registry, resources
-from rig import figures
+from rig import command, echo, figures
 
 HOSTS = 4
-CREATES = 2000
 BURST = 400
 IN_FLIGHT = 32
-PINGS, PINGS_FULL = 100, 1000
 READY_S = 10.0
-ANSWER_S = 1.0
 TENANT, NETWORK, OTHER_NETWORK = "bench", "net", "other"
 SETUP = f"""
 kind: Tenant
@@ -83,54 +78,56 @@ class Readiness:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="1,000 first pings, and case burst")
-    full = parser.parse_args().full
+    command.run(__doc__, measure)
+
+
+def measure(effort: command.Effort) -> Iterator[figures.Row]:
+    creates, pings = effort.of((1000, 50), (2000, 100), (2000, 1000))
     with fleet.Lab(f"bench{os.getpid()}", hosts=HOSTS) as lab, lab.client() as client:
         lab.apply(SETUP)
         lab.wait_ready()
         with lab.client() as watcher:
             ready = Readiness(watcher)
-            one_by_one(client, ready)
-            if full:
-                burst(client, ready)
-            first_pings(lab, client, ready, PINGS_FULL if full else PINGS)
+            yield from one_by_one(client, ready, creates)
+            if effort.name == "full":
+                yield from burst(client, ready)
+            yield first_pings(lab, client, ready, pings)
 
 
-def one_by_one(client: rest.Client, ready: Readiness) -> None:
-    latencies_ms = [latency * 1000 for latency in create_all(client, ready, "one", CREATES, 1)]
-    fifth = CREATES // 5
-    report("ready", latencies_ms[:fifth], latencies_ms[-fifth:])
+def one_by_one(client: rest.Client, ready: Readiness, count: int) -> Iterator[figures.Row]:
+    latencies_ms = [latency * 1000 for latency in create_all(client, ready, "one", count, 1)]
+    fifth = count // 5
+    yield from ready_rows(1, {"last": latencies_ms[-fifth:], "first": latencies_ms[:fifth]})
 
 
-def burst(client: rest.Client, ready: Readiness) -> None:
+def burst(client: rest.Client, ready: Readiness) -> Iterator[figures.Row]:
     start = time.perf_counter()
     latencies = create_all(client, ready, "burst", BURST, IN_FLIGHT)
     rate = BURST / (time.perf_counter() - start)
     latencies_ms = [latency * 1000 for latency in latencies]
     half = BURST // 2
-    report("burst", latencies_ms[:half], latencies_ms[-half:], per_second=round(rate))
+    yield from ready_rows(IN_FLIGHT, {"last": latencies_ms[-half:], "first": latencies_ms[:half]})
+    yield row(IN_FLIGHT, "all", "creates", "1/s", rate, [rate])
 
 
-def report(case: str, first: list[float], last: list[float], **more: float) -> None:
-    """A line for p50 and one for p99: the last creates against the first."""
-    for name, fraction in (("p50", 0.5), ("p99", 0.99)):
-        value, reference = figures.quantile(last, fraction), figures.quantile(first, fraction)
-        figures.emit(
-            {
-                "bench": "provision",
-                "case": f"{case}-{name}",
-                "value": round(value, 2),
-                "unit": "ms",
-                "baseline": "first creates",
-                "baseline_value": round(reference, 2),
-                "ratio": round(value / reference, 3),
-                "samples": len(last),
-                "value_range": [round(min(last), 2), round(max(last), 2)],
-                "baseline_range": [round(min(first), 2), round(max(first), 2)],
-                **more,
-            }
-        )
+def ready_rows(in_flight: int, parts_ms: dict[str, list[float]]) -> Iterator[figures.Row]:
+    """p50 and p99 of the last creates and of the first, the baseline."""
+    for name, fraction in (("ready p50", 0.5), ("ready p99", 0.99)):
+        reference = figures.quantile(parts_ms["first"], fraction)
+        for subject, values in parts_ms.items():
+            value = figures.quantile(values, fraction)
+            ratios = {} if subject == "first" else {"first": figures.short(value / reference)}
+            yield row(in_flight, subject, name, "ms", value, values)._replace(ratios=ratios)
+
+
+def row(
+    in_flight: int, subject: str, figure: str, unit: str, value: float, values: Sequence[float]
+) -> figures.Row:
+    """A quantile or another figure that isn't the median of its values."""
+    low, high = figures.short(min(values)), figures.short(max(values))
+    case = {"in_flight": in_flight}
+    value = figures.short(value)
+    return figures.Row("provision", case, subject, figure, unit, value, low, high, len(values), {})
 
 
 def create_all(
@@ -157,34 +154,22 @@ def endpoint(name: str, host: str = "", network: str = NETWORK) -> resources.End
     )
 
 
-def first_pings(lab: fleet.Lab, client: rest.Client, ready: Readiness, count: int) -> None:
+def first_pings(lab: fleet.Lab, client: rest.Client, ready: Readiness, count: int) -> figures.Row:
     """Each new endpoint is on the host after the pinging one's, so the packet crosses hosts."""
     hosts = [host.name for host in lab.layout.hosts]
     near = [pinger(lab, client, ready, host, NETWORK) for host in hosts]
     far = [pinger(lab, client, ready, host, OTHER_NETWORK) for host in hosts]
-    round_trips_ms: list[float] = []
+    answered = 0
     for number in range(count):
         name = f"to{number}"
         client.create(endpoint(name, hosts[(number + 1) % len(hosts)]))
         found = ready.of(name)
         sockets = near if number // len(hosts) % 4 == 0 else far
-        took_s = ping(sockets[number % len(hosts)], found.status.addresses[0], number)
+        took_s = echo.ping(sockets[number % len(hosts)], found.status.addresses[0], number)
         client.delete([found])
-        if took_s is not None:
-            round_trips_ms.append(took_s * 1000)
-    figures.emit(
-        {
-            "bench": "provision",
-            "case": "first_ping",
-            "value": len(round_trips_ms),
-            "unit": "answered",
-            "baseline": "sent",
-            "baseline_value": count,
-            "ratio": len(round_trips_ms) / count,
-            "samples": count,
-            "round_trip_ms": [round(figures.quantile(round_trips_ms, f), 3) for f in (0.5, 0.99)],
-        }
-    )
+        answered += took_s is not None
+    share = 100 * answered / count
+    return row(1, "endpoints", "first ping answered", "%", share, [share] * count)
 
 
 def pinger(
@@ -194,25 +179,7 @@ def pinger(
     name = f"from-{host}-{network}"
     client.create(endpoint(name, host, network))
     ready.of(name)
-    with namespaces.entered(lab.netns(name, TENANT)):
-        opened = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    opened.settimeout(ANSWER_S)
-    return opened
-
-
-def ping(opened: socket.socket, address: str, sequence: int) -> float | None:
-    """Seconds to the answer of one echo request, or None without one."""
-    request = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, sequence)
-    check = -sum(struct.unpack("!4H", request)) % 0xFFFF
-    start = time.perf_counter()
-    opened.sendto(request[:2] + struct.pack("!H", check) + request[4:], (address, 0))
-    try:
-        while True:
-            packet, (source, _) = opened.recvfrom(2048)
-            if source == address and packet[20] == 0 and packet[24:28] == request[4:8]:
-                return time.perf_counter() - start
-    except TimeoutError:
-        return None
+    return echo.opened(lab.netns(name, TENANT))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,30 @@
 """Round trips on the direct path, against kernel VXLAN + bridge and bare host-to-host.
 
 A sample is the mean of a flood of 5,000 pings (ping -f, which counts whole microseconds); a
-figure is the median of the samples. Hosts, wires and cases as in tcp.py.
+figure is the median of the samples. Hosts, wires and regimes as in tcp.py.
 """
 
-import argparse
+from collections.abc import Iterator
 
-from rig import comparison, paths, traffic
-
-ROUNDS, ROUNDS_FULL = 25, 101
+from rig import command, comparison, figures, traffic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="four times the samples")
-    rounds = ROUNDS_FULL if parser.parse_args().full else ROUNDS
-    comparison.compare("rtt", "us", rounds, sample)
+    command.run(__doc__, measure)
 
 
-def sample(path: paths.Path) -> float:
-    return traffic.round_trip_us(path.client, path.address)
+def measure(effort: command.Effort) -> Iterator[figures.Row]:
+    rounds = effort.of(11, 25, 101)
+    for regime in comparison.MODES:
+        with comparison.under_test(regime, peers=False) as (_, measured):
+            samples = comparison.sampled(
+                measured,
+                rounds,
+                lambda path: traffic.round_trip_us(path.client, path.address),
+            )
+        yield from figures.rows(
+            "rtt", {"regime": regime}, "ping -f", "us", samples, comparison.BASELINES
+        )
 
 
 if __name__ == "__main__":

@@ -1,26 +1,49 @@
-"""TCP between endpoints on two hosts, against kernel VXLAN + bridge and bare host-to-host.
+"""TCP between endpoints on two hosts: rate and CPU time per byte, beside what else does the same.
 
-One stream of iperf3 for a second per sample; all paths have hosts and a wire of the same making
-(rig/paths.py), endpoint MTUs as each tunnel allows (1442 ours, 1450 VXLAN, 1500 bare).
-Case `offload-tcx`: uplinks with segmentation offloads. Cases `wire-xdp`, `wire-tcx`: MTU-size
-packets on the wire. Each case has a line for either baseline.
+One stream and eight streams of iperf3 for a second per sample; all paths have hosts and a wire of
+the same making (rig/paths.py), endpoint MTUs as each tunnel allows. Regime `offload`: uplinks
+with segmentation offloads; `wire`: MTU-size packets on the wire. Subjects:
+
+mizar-tcx, mizar-xdp  ours, by the uplink's mode (XDP on a veth would turn its offloads off)
+vxlan                 kernel VXLAN + bridge, the baseline
+bare                  host to host without a tunnel, the other baseline
+classic               XDP at both ends and no GSO: the design that Mizar began with (rig/classic.py)
+ovs                   Open vSwitch, userspace datapath over AF_XDP, Geneve (rig/openvswitch.py)
 """
 
-import argparse
+from collections.abc import Iterator
 
-from rig import comparison, paths, traffic
+from rig import command, comparison, figures, paths, traffic
+
+STREAMS = (1, 8)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="more and longer samples")
-    full = parser.parse_args().full
-    rounds, seconds = (15, 3) if full else (5, 1)
+    command.run(__doc__, measure)
 
-    def sample(path: paths.Path) -> float:
-        return traffic.tcp_gbit_s(path.client, path.address, seconds)
 
-    comparison.compare("tcp", "Gbit/s", rounds, sample, seconds=seconds)
+def measure(effort: command.Effort) -> Iterator[figures.Row]:
+    rounds, seconds = effort.of((5, 1), (7, 1), (15, 3))
+    for regime in comparison.MODES:
+        with comparison.under_test(regime, peers=True) as (run, measured):
+            for path in measured.values():
+                traffic.serve(run, path.server)
+            for streams in STREAMS:
+                yield from case(measured, regime, streams, rounds, seconds)
+
+
+def case(
+    measured: dict[str, paths.Path], regime: str, streams: int, rounds: int, seconds: int
+) -> Iterator[figures.Row]:
+    samples = comparison.sampled(
+        measured,
+        rounds,
+        lambda path: traffic.tcp(path.client, path.address, seconds, streams),
+    )
+    what: dict[str, str | int] = {"regime": regime, "streams": streams}
+    for figure, unit, field in (("rate", "Gbit/s", 0), ("cpu", "ns/byte", 1)):
+        values = {name: [sample[field] for sample in taken] for name, taken in samples.items()}
+        yield from figures.rows("tcp", what, figure, unit, values, comparison.BASELINES)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,16 @@ static __always_inline void hint_write(struct hint_message *m, const struct tunn
 	m->hint.flags = bpf_htonl(at->flags);
 }
 
+/* What couldn't be cut off a frame goes along behind the option, where nobody reads it: whoever
+ * is on the way may drop a frame that is longer than its headers say. */
+static __always_inline void hint_lengthen(struct hint_message *m, __u32 frame_bytes)
+{
+	__u32 bytes = frame_bytes - sizeof(struct ethhdr);
+
+	m->ip.tot_len = bpf_htons(bytes);
+	m->udp.len = bpf_htons(bytes - sizeof(m->ip));
+}
+
 /* The packet becomes a HINT about its inner destination, to the host passage->next.
  * `reason`, or why not. */
 static __always_inline int hint_send(void *context, bool in_xdp, const struct host_config *config,
@@ -66,12 +76,13 @@ static __always_inline int hint_send(void *context, bool in_xdp, const struct ho
 	if (packet_bytes(context, in_xdp) < HINT_FRAME_BYTES)
 		return REASON_TRUNCATED;
 	hint_write(&message, t, at);
-	outer_rewrite(&message.ip, &message.udp, config, &passage->next, OUTER_TTL);
 	if (!way_known(context, in_xdp, config, &passage->next))
 		return REASON_LEFT_TO_TCX;
+	if (!packet_cut(context, in_xdp, HINT_FRAME_BYTES))
+		hint_lengthen(&message, packet_bytes(context, in_xdp));
+	outer_rewrite(&message.ip, &message.udp, config, &passage->next, OUTER_TTL);
 	if (!packet_write(context, in_xdp, sizeof(struct ethhdr), &message, sizeof(message)))
 		return REASON_REDIRECT_FAILED;
-	packet_cut(context, in_xdp, HINT_FRAME_BYTES);
 	return packet_sent(in_xdp, config) ? reason : REASON_REDIRECT_FAILED;
 }
 

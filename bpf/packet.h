@@ -29,14 +29,13 @@ static __always_inline bool packet_write(void *context, bool in_xdp, __u32 at, v
 	return !bpf_skb_store_bytes(context, at, bytes, size, 0);
 }
 
-/* Of an skb that came encapsulated from another namespace of this machine the kernel cuts
- * nothing off: then the rest stays as padding, which the outer lengths leave out. */
-static __always_inline void packet_cut(void *context, bool in_xdp, __u32 to)
+/* Cuts the frame. In tc the kernel refuses where the inner packet's checksum is still to be
+ * filled in behind the cut: so come packets from another namespace or VM of this machine. */
+static __always_inline bool packet_cut(void *context, bool in_xdp, __u32 to)
 {
 	if (in_xdp)
-		bpf_xdp_adjust_tail(context, (int)to - (int)packet_bytes(context, true));
-	else
-		bpf_skb_change_tail(context, to, 0);
+		return !bpf_xdp_adjust_tail(context, (int)to - (int)packet_bytes(context, true));
+	return !bpf_skb_change_tail(context, to, 0);
 }
 
 /* Is the next hop known? In tc the kernel finds it when the packet is sent. */

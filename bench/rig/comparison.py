@@ -1,45 +1,49 @@
-"""Ours, kernel VXLAN and bare hosts in either regime, sampled in turn: tcp.py and rtt.py."""
+"""Our paths and others' in either regime, sampled in turn: what every bench of two hosts needs."""
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from rig import backplane, figures, namespaces, paths, traffic
+from rig import backplane, classic, figures, namespaces, openvswitch, paths, traffic
 
 MODES = {"offload": ("tcx",), "wire": ("xdp", "tcx")}
 """Uplink modes to show in each regime: XDP on a veth turns its offloads off."""
 
 BASELINES = ("vxlan", "bare")
 
-Sample = Callable[[paths.Path], float]
+Sample = TypeVar("Sample")
 
 
-def compare(bench: str, unit: str, rounds: int, sample: Sample, **more: Any) -> None:
-    """Case REGIME-MODE for every regime and mode; a line per baseline."""
-    for regime, modes in MODES.items():
-        samples = _samples(regime, modes, rounds, sample)
-        for mode in modes:
-            for baseline in BASELINES:
-                ours, theirs = samples[mode], samples[baseline]
-                case = f"{regime}-{mode}"
-                figures.emit(figures.line(bench, case, unit, ours, baseline, theirs, **more))
+@contextlib.contextmanager
+def under_test(
+    regime: str, peers: bool
+) -> Iterator[tuple[namespaces.Namespaces, dict[str, paths.Path]]]:
+    """Every path of a regime, by subject, known to answer; and what to start servers with.
 
-
-def _samples(
-    regime: str, modes: tuple[str, ...], rounds: int, sample: Sample
-) -> dict[str, list[float]]:
+    peers: OVS and the classic design too, not only ours and the baselines.
+    """
     with namespaces.Namespaces() as run, contextlib.ExitStack() as stack:
-        under_test = {
-            mode: stack.enter_context(backplane.mizar(run, regime, mode)) for mode in modes
+        made = {
+            f"mizar-{mode}": stack.enter_context(backplane.mizar(run, regime, mode))
+            for mode in MODES[regime]
         }
-        under_test |= {"vxlan": paths.vxlan(run, regime), "bare": paths.bare(run, regime)}
-        for path in under_test.values():
-            traffic.serve(run, path.server)
+        if peers:
+            made["classic"] = stack.enter_context(classic.classic(run, regime))
+            made["ovs"] = stack.enter_context(openvswitch.ovs(run, regime))
+        made |= {"vxlan": paths.vxlan(run, regime), "bare": paths.bare(run, regime)}
+        for path in made.values():
             traffic.reach(path.client, path.address)
-        return figures.alternate(
-            {name: _bound(sample, path) for name, path in under_test.items()}, rounds
-        )
+        yield run, made
 
 
-def _bound(sample: Sample, path: paths.Path) -> Callable[[], float]:
+def sampled(
+    measured: dict[str, paths.Path], rounds: int, sample: Callable[[paths.Path], Sample]
+) -> dict[str, list[Sample]]:
+    """`rounds` samples of every path, by subject."""
+    return figures.alternate(
+        {name: _bound(sample, path) for name, path in measured.items()}, rounds
+    )
+
+
+def _bound(sample: Callable[[paths.Path], Sample], path: paths.Path) -> Callable[[], Sample]:
     return lambda: sample(path)

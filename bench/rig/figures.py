@@ -1,27 +1,61 @@
-"""Samples taken in turn, and the JSON line that a case prints.
+"""Samples taken in turn, and the rows that a benchmark makes of them.
 
-A case is a measured quantity of ours beside the same quantity of a baseline,
-sampled alternately in one run, so that a machine's mood hits both alike.
-Nothing is judged here: no figure makes a benchmark fail.
+A row is one quantity of one subject: a path, a program, a table. The subjects of a case are
+sampled alternately in one run, so that a machine's mood hits all alike, and a row has the ratio
+of its median to that of each baseline. Nothing is judged here: no figure makes a benchmark fail.
 """
 
 import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 ROUNDS_MIN = 5
 
+Sample = TypeVar("Sample")
 
-def alternate(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+
+class Row(NamedTuple):
+    """`case`: what was set, by name. `ratios`: by baseline, of the medians."""
+
+    bench: str
+    case: Mapping[str, str | int]
+    subject: str
+    figure: str
+    unit: str
+    median: float
+    low: float
+    high: float
+    samples: int
+    ratios: dict[str, float]
+
+
+class Results(NamedTuple):
+    """What a run of benchmarks found, and on what machine."""
+
+    machine: dict[str, Any]
+    rows: Sequence[Row]
+
+    def of(self, bench: str, figure: str = "", **case: str | int) -> list[Row]:
+        """Rows of a script; of a figure and of a case, as far as given."""
+        return [
+            row
+            for row in self.rows
+            if row.bench == bench
+            and figure in ("", row.figure)
+            and case.items() <= dict(row.case).items()
+        ]
+
+
+def alternate(measures: Mapping[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
     """One sample of every measure per round, in an order that rotates by round.
 
     Rotating keeps any one measure from always following the same neighbour.
     """
     if rounds < ROUNDS_MIN:
         raise ValueError(f"{rounds} rounds: a median needs at least {ROUNDS_MIN}")
-    samples: dict[str, list[float]] = {name: [] for name in measures}
+    samples: dict[str, list[Sample]] = {name: [] for name in measures}
     names = list(measures)
     for turn in range(rounds):
         shift = turn % len(names)
@@ -30,36 +64,36 @@ def alternate(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[
     return samples
 
 
-def line(
+def rows(
     bench: str,
-    case: str,
+    case: Mapping[str, str | int],
+    figure: str,
     unit: str,
-    ours: Sequence[float],
-    baseline: str,
-    theirs: Sequence[float],
-    **more: Any,
-) -> dict[str, Any]:
-    """A case's figures; `ratio` is the median of ours over the median of theirs.
-
-    `ratio_range` holds the lowest and highest ratio of one round, `value_range`
-    and `baseline_range` the lowest and highest sample.
-    """
-    value, reference = statistics.median(ours), statistics.median(theirs)
-    rounds = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    return {
-        "bench": bench,
-        "case": case,
-        "value": _short(value),
-        "unit": unit,
-        "baseline": baseline,
-        "baseline_value": _short(reference),
-        "ratio": _short(value / reference),
-        "samples": len(ours),
-        "value_range": [_short(min(ours)), _short(max(ours))],
-        "baseline_range": [_short(min(theirs)), _short(max(theirs))],
-        "ratio_range": [_short(min(rounds)), _short(max(rounds))],
-        **more,
-    }
+    samples: Mapping[str, Sequence[float]],
+    baselines: Iterable[str],
+) -> list[Row]:
+    """A row per subject, in the order of `samples`; the baselines are subjects as well."""
+    medians = {subject: statistics.median(values) for subject, values in samples.items()}
+    references = {name: medians[name] for name in baselines}
+    return [
+        Row(
+            bench,
+            dict(case),
+            subject,
+            figure,
+            unit,
+            short(medians[subject]),
+            short(min(values)),
+            short(max(values)),
+            len(values),
+            {
+                name: short(medians[subject] / reference)
+                for name, reference in references.items()
+                if name != subject and reference
+            },
+        )
+        for subject, values in samples.items()
+    ]
 
 
 def quantile(values: Sequence[float], fraction: float) -> float:
@@ -71,10 +105,23 @@ def quantile(values: Sequence[float], fraction: float) -> float:
     return ranked[max(0, int(rank) - 1)]
 
 
-def emit(figures: Mapping[str, Any]) -> None:
-    """Print one case as one JSON line, at once."""
-    print(json.dumps(figures), flush=True)
+def emit(row: Row) -> None:
+    """Print one row as one JSON line, at once."""
+    print(json.dumps(row._asdict()), flush=True)
 
 
-def _short(value: float) -> float:
+def read(text: str) -> list[Row]:
+    """The rows of a file that `command` wrote."""
+    return [Row(**row) for row in json.loads(text)["rows"]]
+
+
+def written(rows: Iterable[Row], **about: Any) -> str:
+    """The file's text: `about`, and the rows, one a line."""
+    lines = ",\n".join(f"  {json.dumps(row._asdict())}" for row in rows)
+    head = json.dumps({"schema": 1, **about}, indent=1)
+    return f'{head[:-2]},\n "rows": [\n{lines}\n ]\n}}\n'
+
+
+def short(value: float) -> float:
+    """Four significant digits."""
     return float(f"{value:.4g}")

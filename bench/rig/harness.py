@@ -3,35 +3,21 @@
 A transit host in a namespace of its own, its uplink's other end a sink that counts and drops.
 """
 
-import importlib
 import ipaddress
 import os
-import pathlib
-import random
 import socket
 import struct
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mizar.bpf import links, maps, objects, programs
 from mizar.datapath import namespaces as setns
 from mizar.datapath import tables
-from rig import namespaces, packets, paths
+from rig import compiled, namespaces, packets, paths
 
-PROGRAMS = pathlib.Path(__file__).resolve().parents[2] / "bpf"
-IMAGES = 16384
+SEQUENCE = 1 << 20
 VNI = 7
 NEXT_HOSTS = [f"10.99.0.{number}" for number in range(10, 18)]
-
-
-def build(directory: str) -> objects.ObjectSpec:
-    """The harness's own object, compiled as the project's are."""
-    sys.path.insert(0, str(PROGRAMS))
-    compiler = importlib.import_module("build")
-    compiled = compiler.build(pathlib.Path(__file__).parent, pathlib.Path(directory), PROGRAMS)
-    return objects.read(compiled[0])
 
 
 class Harness:
@@ -47,24 +33,29 @@ class Harness:
         self._ifindex = ifindex
 
     def know(self, addresses: Sequence[int]) -> None:
-        """Fill the transit switch with endpoints and the images with packets to random ones."""
+        """Fill the transit switch with endpoints."""
         keys = [(VNI, packets.mapped(str(ipaddress.IPv4Address(a)))) for a in addresses]
         hosts = [packets.mapped(host) for host in NEXT_HOSTS]
         places = [(hosts[a % len(hosts)], 1, 0) for a in addresses]
         self.maps["switch_endpoints"].update_batch(keys, places)
-        drawn = random.Random(1).choices(addresses, k=IMAGES)
-        self.maps["images"].update_batch(range(IMAGES), [_image(_packet(a)) for a in drawn])
 
-    def run(self, name: str, repeat: int, live: bool) -> float:
-        """Run program `name` on the next `repeat` images; returns ns per repetition.
+    def destine(self, sequence: int, addresses: Sequence[int]) -> None:
+        """What the packets of a sequence are for, in order: SEQUENCE addresses."""
+        start = sequence * SEQUENCE
+        self.maps["destinations"].update_batch(range(start, start + SEQUENCE), addresses)
 
-        live: what it transmits goes out of the uplink. Each run goes through the images in order.
+    def run(self, name: str, sequence: int, repeat: int, live: bool) -> float:
+        """Run program `name` on `repeat` packets of a sequence; returns ns per repetition.
+
+        live: what it transmits goes out of the uplink. Each run goes on where the last one ended.
         """
         self.maps["tested"].update(0, self.programs[name].fd)
+        position = self.maps["position"]
+        _, next_one = position.lookup(0) or (0, 0)
+        position.update(0, (sequence, next_one))
         context = programs.XdpContext(ingress_ifindex=self._ifindex)
-        packet = _packet(0)
         with setns.inside(self._netns_fd):
-            done = self.programs["restore"].test_run(packet, context, repeat, live_frames=live)
+            done = self.programs["restore"].test_run(_packet(), context, repeat, live_frames=live)
         return done.duration_ns
 
     def switched(self) -> int:
@@ -77,8 +68,10 @@ class Harness:
 
 
 @contextmanager
-def transit_host(run: namespaces.Namespaces, label: str, entries: int) -> Iterator[Harness]:
-    """A host that is a transit switch for `entries` endpoints with random addresses."""
+def transit_host(
+    run: namespaces.Namespaces, label: str, addresses: Sequence[int]
+) -> Iterator[Harness]:
+    """A host that is a transit switch for `addresses`, given as numbers."""
     host, peer = paths.hosts(run, label, "wire")
     # bpf_fib_lookup refuses to ask on behalf of interfaces that don't forward.
     forward = ["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=1"]
@@ -87,9 +80,8 @@ def transit_host(run: namespaces.Namespaces, label: str, entries: int) -> Iterat
         namespaces.links(
             host, f"neigh add {address} lladdr {paths.HOST_MACS[1]} dev {paths.UPLINK}"
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        specs = [objects.shipped("uplink"), build(scratch)]
-    sizes = {"switch_endpoints": max(entries, 1)}
+    specs = [objects.shipped("uplink"), compiled.bpf("restore")]
+    sizes = {"switch_endpoints": len(addresses)}
     with objects.load(specs, max_entries=sizes) as loaded, _descriptor(host) as netns_fd:
         ifindex = _configure(loaded.maps, netns_fd)
         with _descriptor(peer) as peer_fd, setns.inside(peer_fd):
@@ -99,7 +91,8 @@ def transit_host(run: namespaces.Namespaces, label: str, entries: int) -> Iterat
         with sink, own:
             reasons = specs[0].types.enum("reason")
             harness = Harness(loaded, netns_fd, ifindex, reasons["REASON_SWITCHED"])
-            harness.know(random.Random(2).sample(range(0x0A000000, 0x0B000000), entries))
+            harness.know(addresses)
+            harness.maps["image"].update(0, _image(_packet()))
             yield harness
 
 
@@ -127,21 +120,18 @@ def _configure(tables_of_host: dict[str, maps.Map], netns_fd: int) -> int:
     return ifindex
 
 
-def _packet(address: int) -> bytes:
-    """From the peer to this host, for an endpoint known here."""
+def _packet() -> bytes:
+    """From the peer to this host, for nobody yet."""
     ends = paths.HOST_ADDRESSES[1], paths.HOST_ADDRESSES[0]
     macs = paths.HOST_MACS[1], paths.HOST_MACS[0]
-    inner = "10.255.255.1", str(ipaddress.IPv4Address(address))
-    port = 49152 + address % 16384
-    return packets.in_transit(VNI, ends, macs, inner, port)
+    return packets.in_transit(VNI, ends, macs, ("10.255.255.1", "0.0.0.0"), packets.SOURCE_PORT)
 
 
-def _image(packet: bytes) -> tuple[bytes, int, int, int, int, int, int, int, int, int, int]:
+def _image(packet: bytes) -> tuple[bytes, int, int, int, int, int, int, int]:
     """The fields of struct image (restore.bpf.c), read where `packets.in_transit` puts them."""
-    check, source, destination, port = struct.unpack_from("!HIIH", packet, 24)
-    udp_check, inner_check, endpoint = struct.unpack_from("!H60xH4xI", packet, 40)
-    macs, ttl = packet[:12], packet[22]
-    return (macs, ttl, 0, check, source, destination, port, udp_check, endpoint, inner_check, 0)
+    check, source, destination = struct.unpack_from("!HII", packet, 24)
+    udp_check, inner_check = struct.unpack_from("!H60xH", packet, 40)
+    return (packet[:12], packet[22], 0, check, source, destination, udp_check, inner_check)
 
 
 @contextmanager

@@ -18,6 +18,10 @@ from typing import NoReturn, Self
 PREFIX = "mizar-bench"
 RUN_DIRECTORY = pathlib.Path("/run/netns")
 
+# What a connection begins with. Begun with BBR it is paced for good, whatever is chosen later: a
+# timer per packet, dear in a virtual machine. Other than reno, a namespace may not set every one.
+UNPACED = "reno"
+
 
 class Namespaces:
     """Context manager: makes namespaces, runs commands in them, removes all."""
@@ -53,6 +57,7 @@ class Namespaces:
         run(["ip", "netns", "add", name])
         self._made.append(name)
         links(name, "link set lo up")
+        run(inside(name, ["sysctl", "-qw", f"net.ipv4.tcp_congestion_control={UNPACED}"]))
         return name
 
     def start(self, namespace: str, command: Sequence[str]) -> subprocess.Popen[str]:

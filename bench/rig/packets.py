@@ -11,6 +11,7 @@ OPTION_CLASS = 0xFF4D
 OPTION_IDENTITY = 1
 OPTION_ORIGIN = 2
 OUTER_TTL = 64
+SOURCE_PORT = 49152
 IPV4 = 0x0800
 BRIDGED_ETHERNET = 0x6558
 UDP = 17
@@ -23,6 +24,11 @@ def mapped(address: str) -> bytes:
 
 def mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
+
+
+def ipv4_word(address: str) -> int:
+    """An IPv4 address as a number, for a field of type __be32."""
+    return int(ipaddress.IPv4Address(address))
 
 
 def ethernet(destination: str, source: str, payload: bytes) -> bytes:

@@ -2,9 +2,9 @@
 /* Makes every repetition of a test run start from a true packet.
  *
  * Neither BPF_PROG_TEST_RUN nor its live frames give a repetition the packet
- * that the caller passed: it gets what the last repetition left. `restore`
- * writes the next image's fields over the packet and tail-calls the program under
- * test. With `bounce` in that program's place the same run measures what the
+ * that the caller passed: it gets what the last repetition left. `restore` writes
+ * the original's fields over the packet, and the next destination of a sequence, and
+ * tail-calls the program under test. With `bounce` in that program's place the same run measures what the
  * restoring costs.
  */
 #include <linux/bpf.h>
@@ -14,9 +14,14 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "checksum.h"
+
 #define AF_INET 2
 
-#define IMAGES 16384
+#define SEQUENCE 1048576   /* destinations of one sequence */
+#define SEQUENCES 3
+#define SOURCE_PORT_MIN 49152
+#define SOURCE_PORT_MASK 0x3fff
 
 /* A packet to a transit host, as rig/packets.py builds it: both options, no IP options. */
 struct transit_packet {
@@ -28,7 +33,7 @@ struct transit_packet {
 	struct iphdr inner;
 } __attribute__((packed));
 
-/* What transit rewrites, and the key. */
+/* What transit rewrites; the inner packet's destination is 0.0.0.0. */
 struct image {
 	__u8 macs[12];
 	__u8 ttl;
@@ -36,26 +41,35 @@ struct image {
 	__be16 check;
 	__be32 source;
 	__be32 destination;
-	__be16 port;
 	__be16 udp_check;
-	__be32 endpoint;
 	__be16 inner_check;
-	__u16 reserved_too;
 };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, IMAGES);
-	__type(key, __u32);
-	__type(value, struct image);
-} images SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
-} turn SEC(".maps");
+	__type(value, struct image);
+} image SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SEQUENCES * SEQUENCE);
+	__type(key, __u32);
+	__type(value, __be32);
+} destinations SEC(".maps");
+
+struct position {
+	__u32 sequence;
+	__u32 next;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct position);
+} position SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -73,10 +87,12 @@ struct {
 
 /* Each field by stores of its own size: loads that span two stores would wait for both,
  * which packets from a wire never make them do. */
-static __always_inline void write_over(struct transit_packet *packet, const struct image *image)
+static __always_inline void write_over(struct transit_packet *packet, const struct image *image,
+				       __be32 destination)
 {
 	const __u16 *from = (const void *)image->macs;
 	__u16 *to = (void *)packet;
+	__u32 sum = (__u16)~image->inner_check + (destination & 0xffff) + (destination >> 16);
 
 #pragma unroll
 	for (int half = 0; half < 6; half++)
@@ -85,30 +101,33 @@ static __always_inline void write_over(struct transit_packet *packet, const stru
 	packet->outer.check = image->check;
 	packet->outer.saddr = image->source;
 	packet->outer.daddr = image->destination;
-	packet->udp.source = image->port;
+	packet->udp.source =
+		bpf_htons(SOURCE_PORT_MIN + (bpf_ntohl(destination) & SOURCE_PORT_MASK));
 	packet->udp.check = image->udp_check;
-	packet->inner.daddr = image->endpoint;
-	packet->inner.check = image->inner_check;
+	packet->inner.daddr = destination;
+	packet->inner.check = ~checksum_fold(sum);
 }
 
 SEC("xdp")
 int restore(struct xdp_md *ctx)
 {
 	struct transit_packet *packet = (void *)(long)ctx->data;
-	const struct image *image;
+	const struct image *original;
+	struct position *at;
+	__be32 *destination;
 	__u32 zero = 0, index;
-	__u64 *count;
 
 	if ((void *)(packet + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	count = bpf_map_lookup_elem(&turn, &zero);
-	if (!count)
+	at = bpf_map_lookup_elem(&position, &zero);
+	original = bpf_map_lookup_elem(&image, &zero);
+	if (!at || !original)
 		return XDP_ABORTED;
-	index = (*count)++ % IMAGES;
-	image = bpf_map_lookup_elem(&images, &index);
-	if (!image)
+	index = at->sequence * SEQUENCE + at->next++ % SEQUENCE;
+	destination = bpf_map_lookup_elem(&destinations, &index);
+	if (!destination)
 		return XDP_ABORTED;
-	write_over(packet, image);
+	write_over(packet, original, *destination);
 	bpf_tail_call(ctx, &tested, 0);
 	return XDP_ABORTED;
 }

@@ -1,12 +1,14 @@
 """DHCP and DHCPv6 answered on the host: byte for byte, and what questions can be wrong about."""
 
 import signal
+import socket
 import struct
 from pathlib import Path
 
 import backplane
 import frames
 import pytest
+import wire
 from backplane import (
     A6,
     A_MAC,
@@ -40,6 +42,8 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from workload import Workload, until
+
+from mizar.datapath import namespaces
 
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = 1, 2, 3, 4, 5, 6, 7, 8
@@ -139,6 +143,7 @@ def test_request_becomes_ack_or_nak(
         (b"\0\0" + kind(DISCOVER) + END, OFFER),
         (kind(DISCOVER), OFFER),
         (END + kind(DISCOVER), None),
+        (END + b"\0" + kind(DISCOVER), None),
         (b"", None),
         (b"\x35", None),
         (b"\x35\x01", None),
@@ -211,6 +216,7 @@ RELEASE6, DECLINE6, INFORMATION = 8, 9, 11
 CLIENT = b"\0\1\0\1" + bytes(range(10))
 OURS = struct.pack("!HH", 3, 1) + backplane.mac(ROUTER_MAC)
 OWN_LINK_LOCAL = "fe80::77"
+KERNEL_LINK_LOCAL = "fe80::ff:fe00:a"
 IAID = 0xC0FFEE
 TRANSACTION = 0xABCDEF
 
@@ -548,6 +554,29 @@ def test_dhclient_gives_up_the_ipv6_address_of_another_network(
     with workload.running(hook.dhclient("-6", OLD_LEASE6.format(address=REMOTE6)), output):
         until(lambda: hook.heard("BOUND6").get("new_ip6_address") == A6, "a lease")
     assert "XMT: Confirm on eth0" in output.read_text()
+
+
+@pytest.mark.parametrize("padding", [0, 300])
+def test_checksum_left_to_the_hardware_is_not_written_into_the_answer(
+    workload: Workload,
+    padding: int,
+) -> None:
+    """Linux leaves a UDP checksum to be filled in on the way, which here is done in software."""
+    workload.link_local_ready()
+    wire.run(workload.host, "ethtool -K outside tx off")
+    question = struct.pack("!I", SOLICIT << 24 | TRANSACTION) + client() + ia() + bytes(padding)
+    with (
+        namespaces.entered(workload.netns),
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x86DD)) as raw,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asker,
+    ):
+        raw.bind(("eth0", 0x86DD))
+        raw.settimeout(5)
+        asker.bind(("::", 546))
+        asker.sendto(question, ("ff02::1:2", 547, 0, socket.if_nametoindex("eth0")))
+        arrived = iter(lambda: raw.recv(2000), b"")
+        answer = next(frame for frame in arrived if UDP in Ether(frame))
+    assert answer == answered6(ADVERTISE, source=KERNEL_LINK_LOCAL, iaid=IAID)
 
 
 def test_dhclient_hears_that_there_is_nothing_more_to_know(workload: Workload, hook: Hook) -> None:

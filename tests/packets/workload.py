@@ -29,8 +29,9 @@ PACKAGES = {
 
 
 class Workload(NamedTuple):
-    """The workload's namespace, and the host's tables."""
+    """The namespaces of the host and of the workload, and the host's tables."""
 
+    host: str
     netns: str
     table: backplane.Host
 
@@ -92,7 +93,7 @@ def started(loaded: objects.Collection) -> Iterator[Workload]:
         host, inside = (wire.namespace(f"{prefix}-{end}", made) for end in ("host", "inside"))
         table = backplane.Host(loaded, objects.shipped("endpoint").types, 0, uplink=1)
         plug(host, inside, table, loaded.programs["endpoint"])
-        yield Workload(inside, table)
+        yield Workload(host, inside, table)
     finally:
         for name in made:
             namespaces.remove(name)
