@@ -377,7 +377,7 @@ def test_endpoints_get_what_they_need(machine):
     name = plumbing.interface_name("u10")
     inside = f"{machine.name}-blue.e10"
     outer = agents.command("ip", "-d", "link", "show", name)
-    assert "mtu 1442" in outer
+    assert f"mtu {1442 + plumbing.HOST_END_ROOM}" in outer
     assert "gso_max_size 65477" in outer
     assert "alias blue/e10" in outer
     assert "inet6" not in agents.command("ip", "addr", "show", name)
@@ -408,7 +408,8 @@ def test_a_start_changes_the_mtu_in_place(machine, workload, uplink, after):
     machine.snapshot()
     assert "172.16.0.0/12" in agents.command("ip", "route", inside=inside), "the same interface"
     assert f"mtu {after} " in agents.command("ip", "link", "show", "eth0", inside=inside)
-    assert f"mtu {uplink - 58} " in agents.command("ip", "link", "show", name)
+    room = uplink - 58 + plumbing.HOST_END_ROOM
+    assert f"mtu {room} " in agents.command("ip", "link", "show", name)
     assert machine.ping() == 3
 
 

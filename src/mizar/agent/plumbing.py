@@ -28,6 +28,10 @@ INTERFACE = re.compile(r"mz[0-9a-f]{12}")
 TX_QUEUE_PACKETS = 1000
 RUNNING_WAIT_S = 5.0
 RUNNING_POLL_S = 0.001
+# The host's end takes more than the workload's: the kernel drops what is larger in silence, and the
+# endpoint program tells the sender.
+HOST_END_ROOM = 32768
+MTU_MAX = 65535
 GSO_MAX_BYTES = 65535 - 58  # the outer packet's length has 16 bits
 
 # A workload's own tunnel with these offloads yields packets that can't be encapsulated again.
@@ -57,6 +61,7 @@ class Plumbing:
         self._attachments = attached
         self._prefix = namespace_prefix
         self._mtu = endpoint_mtu
+        self._host_mtu = min(endpoint_mtu + HOST_END_ROOM, MTU_MAX)
         self._route = netlink.Route()
         self._own = set(pinned.own_namespaces())
 
@@ -136,18 +141,18 @@ class Plumbing:
             peer = route.link(entry.interface)
             if peer and peer.peer == link.number and peer.mac == entry.mac.lower():
                 # A workload may lower its own MTU: the host's end tells what it was given.
-                if link.mtu != self._mtu or peer.mtu > self._mtu:
+                if link.mtu != self._host_mtu or peer.mtu > self._mtu:
                     route.ask(netlink.set_mtu(peer.number, self._mtu))
-                if link.mtu != self._mtu:
-                    self._route.ask(netlink.set_mtu(link.number, self._mtu))
+                if link.mtu != self._host_mtu:
+                    self._route.ask(netlink.set_mtu(link.number, self._host_mtu))
                 return link
         self._route.delete([link.number])
         return None
 
     def _create(self, name: str, entry: entries.EndpointEntry, fd: int) -> netlink.Link:
-        host = netlink.End(name)
-        peer = netlink.End(entry.interface, mac=entry.mac)
-        pair = netlink.veth(host, peer, fd, self._mtu, TX_QUEUE_PACKETS, GSO_MAX_BYTES)
+        host = netlink.End(name, self._host_mtu)
+        peer = netlink.End(entry.interface, self._mtu, mac=entry.mac)
+        pair = netlink.veth(host, peer, fd, TX_QUEUE_PACKETS, GSO_MAX_BYTES)
         try:
             self._route.ask(pair)
         except netlink.NetlinkError as error:

@@ -85,6 +85,7 @@ class End(NamedTuple):
     """One end of a veth pair to be made; ``mac`` empty: the kernel's choice."""
 
     name: str
+    mtu: int
     mac: str = ""
     alias: str = ""
 
@@ -148,10 +149,10 @@ def _parse_link(body: bytes) -> Link:
     )
 
 
-def _end(end: End, mtu: int, queue: int, gso: int) -> bytes:
+def _end(end: End, queue: int, gso: int) -> bytes:
     parts = [
         attribute(IFLA_IFNAME, end.name),
-        attribute(IFLA_MTU, mtu),
+        attribute(IFLA_MTU, end.mtu),
         attribute(IFLA_TXQLEN, queue),
         attribute(IFLA_GSO_MAX_SIZE, gso),
         attribute(IFLA_GRO_MAX_SIZE, gso),
@@ -161,12 +162,12 @@ def _end(end: End, mtu: int, queue: int, gso: int) -> bytes:
     return b"".join(parts)
 
 
-def veth(host: End, peer: End, netns_fd: int, mtu: int, queue: int, gso: int) -> Message:
+def veth(host: End, peer: End, netns_fd: int, queue: int, gso: int) -> Message:
     """Creates a veth pair, ``peer`` born inside the namespace. ``gso``: bytes of one GSO packet."""
-    inner = _ifinfo() + _end(peer, mtu, queue, gso) + attribute(IFLA_NET_NS_FD, netns_fd)
+    inner = _ifinfo() + _end(peer, queue, gso) + attribute(IFLA_NET_NS_FD, netns_fd)
     data = attribute(VETH_INFO_PEER | NLA_F_NESTED, inner)
     info = attribute(IFLA_INFO_KIND, "veth") + attribute(IFLA_INFO_DATA | NLA_F_NESTED, data)
-    body = _ifinfo() + _end(host, mtu, queue, gso) + attribute(IFLA_LINKINFO | NLA_F_NESTED, info)
+    body = _ifinfo() + _end(host, queue, gso) + attribute(IFLA_LINKINFO | NLA_F_NESTED, info)
     return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
 

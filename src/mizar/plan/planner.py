@@ -158,9 +158,7 @@ class Planner:
         for vpc in {network.vpc.key: network.vpc for network in networks.values()}.values():
             yield self._vpc_route(vpc)
 
-    def extract(
-        self, vpc: resources.Key, between: Iterable[str]
-    ) -> dict[str, list[entries.Entry]]:
+    def extract(self, vpc: resources.Key, between: Iterable[str]) -> dict[str, list[entries.Entry]]:
         """By host: those of `desired` that packets of a VPC between these addresses can meet.
 
         Only of the hosts that can be on their way; the work doesn't grow with the VPC.
