@@ -213,8 +213,9 @@ def make_way(d: draft.Draft, wishes: Iterable[resources.Resource | None]) -> Non
         old = d.state.get(resources.key_of(wish))
         if isinstance(old, resources.Endpoint):
             _give_up(d, old, wish.spec.secondaryAddresses)
-        network = resources.Key("Network", wish.metadata.tenant, wish.spec.network)
-        d.reserve(network, [*wish.spec.addresses, *wish.spec.secondaryAddresses])
+        if named := [*wish.spec.addresses, *wish.spec.secondaryAddresses]:
+            network = resources.Key("Network", wish.metadata.tenant, wish.spec.network)
+            d.reserve(network, named)
 
 
 def _give_up(d: draft.Draft, old: resources.Endpoint, wanted: list[str]) -> None:

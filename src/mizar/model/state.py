@@ -46,21 +46,22 @@ class _Members:
     ``kept``: those that no endpoint is given, the gateways among them.
     """
 
-    __slots__ = ("by_address", "kept", "pools", "vni", "vpc")
+    __slots__ = ("_spans", "by_address", "kept", "pools", "vni", "vpc")
 
     def __init__(self, vpc: resources.Key, vni: int, network: resources.Network) -> None:
         self.vpc = vpc
         self.vni = vni
         self.pools = {cidr: ipam.Pool(addresses.span(cidr)) for cidr in network.spec.cidrs}
+        self._spans = [(addresses.span(cidr), pool) for cidr, pool in self.pools.items()]
         self.kept = {addresses.number(gateway) for gateway in network.status.gateways}
         for span, usable in ((addresses.span(c), addresses.usable(c)) for c in self.pools):
             self.kept |= {*span} - {*usable}
         self.by_address: dict[str, resources.Endpoint] = {}
 
-    def pool_of(self, address: str) -> ipam.Pool | None:
-        """The pool of the address's CIDR."""
-        for cidr, pool in self.pools.items():
-            if addresses.inside(address, cidr):
+    def pool_of(self, number: int) -> ipam.Pool | None:
+        """The pool of the CIDR that an address lies in."""
+        for span, pool in self._spans:
+            if span.first <= number <= span.last:
                 return pool
         return None
 
@@ -261,9 +262,9 @@ class State:
     def reserve(self, network: resources.Key, named: Iterable[str]) -> None:
         """Keeps addresses from being given out, until `settle`."""
         members = self._members[network]
-        for address in named:
-            if pool := members.pool_of(address):
-                pool.set(addresses.number(address), True)
+        for number in map(addresses.number, named):
+            if pool := members.pool_of(number):
+                pool.set(number, True)
 
     def settle(self, network: resources.Key, named: Iterable[str]) -> None:
         """Says of addresses whether they are taken, ending `reserve`; a network may be gone."""
@@ -390,10 +391,11 @@ class State:
         for address in resources.addresses_of(endpoint):
             _assign(members.by_address, address, mine)
             self._settle_address(members, address)
-        for address in endpoint.status.addresses:
-            pool = members.pool_of(address)
-            if pool and present and address not in endpoint.spec.addresses:
-                pool.pass_over(addresses.number(address))
+        for address in endpoint.status.addresses if present else ():
+            number = addresses.number(address)
+            pool = members.pool_of(number)
+            if pool and address not in endpoint.spec.addresses:
+                pool.pass_over(number)
         _assign(self._on_host.setdefault(endpoint.status.host, {}), endpoint.metadata.uid, mine)
         self._mark_moved(endpoint, present)
         self.spread.add(endpoint.status.host, 1 if present else -1)
@@ -444,7 +446,7 @@ class State:
     def _settle_address(self, members: _Members, address: str) -> None:
         number = addresses.number(address)
         resting = (members.vni, address) in self._freed
-        if pool := members.pool_of(address):
+        if pool := members.pool_of(number):
             taken = resting or address in members.by_address or number in members.kept
             pool.set(number, taken)
 
