@@ -8,6 +8,7 @@ kernel here, so the outcome's packet is what would be redirected.
 import asyncio
 import contextlib
 import ipaddress
+import itertools
 import os
 import socket
 import subprocess
@@ -59,6 +60,7 @@ VERDICTS = {
 }
 
 ETH_P_ALL, SO_RCVMARK = 3, 75
+NAMESPACES = itertools.count()
 NOT_OURS = {"tc": programs.TC_UNSPEC, "xdp": programs.XDP_PASS}
 
 
@@ -301,7 +303,7 @@ def loaded_host() -> Iterator[Host]:
 @contextlib.contextmanager
 def namespace() -> Iterator[tuple[int, int]]:
     """A namespace with an uplink in it: (its descriptor, the uplink's ifindex)."""
-    name = f"mizar-packets-{os.getpid()}"
+    name = f"mizar-packets-{os.getpid()}-{next(NAMESPACES)}"
     namespaces.create(name)
     try:
         netns = namespaces.open_fd(name)

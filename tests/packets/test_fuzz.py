@@ -4,12 +4,29 @@
 """
 
 import backplane
-from backplane import PEER, REMOTE, SUBNET, Host
-from frames import CONTROL, arrived, geneve, hint, identity, inner, option, origin, sent, tunnelled
+from backplane import A6, PEER, REMOTE, REMOTE6, SUBNET, A, Host
+from frames import (
+    CONTROL,
+    PROBE,
+    RETURNED,
+    arrived,
+    ask,
+    control,
+    geneve,
+    hint,
+    identity,
+    inner,
+    lookup,
+    option,
+    origin,
+    sent,
+    trace,
+    tunnelled,
+)
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-ANSWERS = {"PROBE_ANSWERED", "ASK_ANSWERED", "LOOKUP_ANSWERED"}
+ANSWERS = {"PROBE_ANSWERED", "ASK_ANSWERED", "LOOKUP_ANSWERED", "RETURNED_TOLD"}
 LEAVES = {
     "endpoint": {"DELIVERED_SAME_HOST", "SENT_SWITCH", "SENT_ROUTER", "ARP_ANSWERED"},
     "uplink_xdp": ANSWERS | {"STRIPPED", "SWITCHED", "LEFT_TO_TCX", "NOT_OURS"},
@@ -29,6 +46,13 @@ SEEDS = [
     tunnelled(identity(1) + origin(PEER) + option(77, b"abcdefgh")),
     arrived(geneve(inner("10.0.1.5", REMOTE), identity(5))),
     arrived(geneve(b"", hint(REMOTE, PEER, 3), flags=CONTROL)),
+    tunnelled(identity(1) + trace(9)),
+    arrived(geneve(inner(REMOTE6, A6), identity(5))),
+    control(option(PROBE, bytes(16))),
+    ask(inner()),
+    lookup(inner(REMOTE6, A6), PEER),
+    lookup(inner(A, "10.0.9.9"), PEER),
+    control(option(RETURNED, bytes(4)), inner(A, REMOTE)),
 ]
 EDIT = st.tuples(st.integers(0, 160), st.integers(0, 255))
 

@@ -9,12 +9,17 @@ from backplane import FAR, HOST, PEER, REMOTE, STRANGER, SUBNET, Host
 from frames import (
     CONTROL,
     CRITICAL,
+    PROBE,
+    RETURNED,
     arp,
     arrived,
+    ask,
+    control,
     geneve,
     hint,
     identity,
     inner,
+    lookup,
     option,
     sent,
     tunnelled,
@@ -226,7 +231,12 @@ ARRIVING = [
     ("SWITCHED", arrived(TO_REMOTE), switch_here),
     ("ROUTED", arrived(TO_FAR), router_here),
     ("TRANSIT_LOOP", arrived(TO_REMOTE, ttl=16), switch_here),
+    ("FORWARDED", arrived(TO_REMOTE), lambda h: h.moved(REMOTE, PEER)),
+    ("PROBE_ANSWERED", control(option(PROBE, bytes(16))), None),
+    ("ASK_ANSWERED", ask(inner()), None),
+    ("LOOKUP_ANSWERED", lookup(inner(), PEER), None),
 ]
+RETURNED_LOOKUP = option(RETURNED, bytes(4))
 PARTING = [
     Case("STRIPPED", "uplink_xdp", tunnelled()),
     Case("LEFT_TO_TCX", "uplink_xdp", tunnelled(), lambda h: h.configure(delivery_attached=0)),
@@ -236,6 +246,9 @@ PARTING = [
         arrived(TO_REMOTE),
         lambda h: (h.switch(SUBNET), h.switch_endpoint(REMOTE, STRANGER)),
     ),
+    Case("LEFT_TO_TCX", "uplink_xdp", control(RETURNED_LOOKUP, inner(backplane.A, REMOTE))),
+    Case("RETURNED_TOLD", "uplink_tcx", control(RETURNED_LOOKUP, inner(backplane.A, REMOTE))),
+    Case("RETURNED_IGNORED", "uplink_tcx", control(RETURNED_LOOKUP, inner(FAR, REMOTE))),
     Case("DELIVERED", "uplink_tcx", tunnelled()),
     *(Case("HANDOVER_LOST", "uplink_tcx", frame) for frame in UNHANDED),
     Case("DECAPSULATION_FAILED", "uplink_tcx", tunnelled(), context={"gso_size": 8}),
@@ -263,7 +276,7 @@ def expected_action(case: Case) -> int:
     if case.reason == "NOT_OURS":
         return backplane.NOT_OURS[case.verdict]
     if case.reason.endswith("_ANSWERED") or is_told(case):
-        return backplane.VERDICTS["tc"]["PASS"]
+        return backplane.VERDICTS[case.verdict]["ANSWERED"]
     return backplane.VERDICTS[case.verdict][verdict(case.reason)]
 
 
@@ -273,8 +286,10 @@ def is_told(case: Case) -> bool:
 
 
 def verdict(reason: str) -> str:
-    if reason.startswith(("DELIVERED", "SENT_", "SWITCHED", "ROUTED")):
+    if reason.startswith(("DELIVERED", "SENT_", "SWITCHED", "ROUTED", "FORWARDED")):
         return "PASS"
+    if reason == "RETURNED_TOLD":
+        return "ANSWERED"
     if reason in ("STRIPPED", "LEFT_TO_TCX"):
         return "HANDED"
     return "TAKEN" if reason.endswith("_IGNORED") or reason.startswith("HINT_") else "DROP"

@@ -234,6 +234,13 @@ def test_options_of_our_own_senders_in_any_order(host: Host) -> None:
         assert meta == struct.pack("<II16sII", MAGIC, VNI, mapped(STRANGER), 99, 0)
 
 
+@pytest.mark.parametrize("body", [bytes(range(16)), bytes(12)])
+def test_option_that_is_as_long_as_origin_is_none(host: Host, body: bytes) -> None:
+    for other in (option(77, body), option(2, body, 0x0101)):
+        meta = host.run("uplink_xdp", arrived(geneve(inner(), identity(99) + other))).meta
+        assert meta == struct.pack("<II16sII", MAGIC, VNI, mapped(PEER), 99, 0)
+
+
 def test_of_several_options_the_last_counts(host: Host) -> None:
     options = identity(1) + origin(PEER) + trace(1) + identity(2) + origin(STRANGER) + trace(2)
     meta = host.run("uplink_xdp", arrived(geneve(inner(), options))).meta
