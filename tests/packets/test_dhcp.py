@@ -123,6 +123,7 @@ def test_discover_becomes_the_offer(host: Host, flags: int, padding: int) -> Non
         (b"", {"ciaddr": B}, NAK),
         (b"", {}, NAK),
     ],
+    ids=frames.named,
 )
 def test_request_becomes_ack_or_nak(
     host: Host,
@@ -249,10 +250,11 @@ def asked6(
     between: Packet | None = None,
     udp: dict[str, int] | None = None,
     keep: int | None = None,
+    transaction: int = TRANSACTION,
     **ip: object,
 ) -> bytes:
     """What a client on endpoint A sends; `keep`: bytes of its message."""
-    message = (struct.pack("!I", number << 24 | TRANSACTION) + options)[:keep]
+    message = (struct.pack("!I", number << 24 | transaction) + options)[:keep]
     head = IPv6(src=source, dst="ff02::1:2", **ip)
     if between is not None:
         head = head / between
@@ -268,10 +270,11 @@ def answered6(
     iaid: int | None = None,
     rapid: bool = False,
     status: int | None = None,
+    transaction: int = TRANSACTION,
 ) -> bytes:
     """What the host makes of it, by scapy."""
     message = DHCP6_Advertise if number == ADVERTISE else DHCP6_Reply
-    content = message(trid=TRANSACTION) / DHCP6OptClientId(duid=Raw(identifier))
+    content = message(trid=transaction) / DHCP6OptClientId(duid=Raw(identifier))
     content /= DHCP6OptServerId(duid=DUID_LL(lladdr=ROUTER_MAC))
     if rapid:
         content /= DHCP6OptRapidCommit()
@@ -313,6 +316,7 @@ def test_solicit_becomes_the_advertise(host: Host, size: int, with_ia: bool, sou
         (REBIND, client() + holding(REMOTE6), answered6(REPLY, iaid=IAID)),
         (INFORMATION, client() + ia(), answered6(REPLY)),
     ],
+    ids=frames.named,
 )
 def test_other_messages_become_replies(
     host: Host,
@@ -376,6 +380,7 @@ def test_walk_over_the_options6(host: Host, options: bytes, expected: bytes | No
         (asked6(CONFIRM, client() + ia()), "DHCP_IGNORED"),
         (asked6(CONFIRM, client() + ia(body=option6(13, bytes(24)))), "DHCP_IGNORED"),
         (asked6(CONFIRM, client() + ia(body=option6(5, bytes(15)))), "DHCP_IGNORED"),
+        (asked6(CONFIRM, ia(body=option6(5, bytes(15))) + client()), "DHCP_IGNORED"),
         (asked6(SOLICIT, client(), udp={"sport": 547}), "MULTICAST"),
         (asked6(SOLICIT, client(), udp={"dport": 546}), "MULTICAST"),
         (asked6(SOLICIT, client(), between=IPv6ExtHdrFragment(m=1)), "MULTICAST"),
@@ -384,6 +389,16 @@ def test_walk_over_the_options6(host: Host, options: bytes, expected: bytes | No
 )
 def test_questions_that_get_no_answer6(host: Host, packet: bytes, reason: str) -> None:
     assert host.run("endpoint", packet).reason == reason
+
+
+def test_checksum_that_comes_out_zero_is_sent_as_ones(host: Host) -> None:
+    """Zero would say that there is none (RFC 8200, 8.1)."""
+    usual = int.from_bytes(answered6(ADVERTISE)[60:62], "big")
+    high, low = TRANSACTION & ~0xFFFF, (TRANSACTION & 0xFFFF) + usual
+    transaction = high | (low + (low >> 16)) & 0xFFFF
+    answer = host.run("endpoint", asked6(SOLICIT, client(), transaction=transaction)).packet
+    assert answer == answered6(ADVERTISE, transaction=transaction)
+    assert answer[60:62] == b"\xff\xff"
 
 
 def test_extension_headers_and_the_destination_change_nothing(host: Host) -> None:
