@@ -75,9 +75,18 @@ static __noinline int drop_count(const struct passage *passage, enum reason reas
 	return 0;
 }
 
+/* Did something leave, out of whatever port: the packet, or what it became? */
+static __always_inline bool has_left(const struct passage *passage, enum reason reason)
+{
+	enum verdict verdict = verdict_of(reason);
+
+	return passage->answered || verdict == VERDICT_PASS || verdict == VERDICT_ANSWERED;
+}
+
 static __noinline int trace_report(const struct passage *passage, enum program program,
 				   enum reason reason, __u32 ifindex)
 {
+	const struct address nowhere = {};
 	struct trace_event *event;
 
 	if (!passage)
@@ -94,7 +103,8 @@ static __noinline int trace_report(const struct passage *passage, enum program p
 	event->ns = bpf_ktime_get_ns();
 	*ADDRESS(event->source) = passage->source;
 	*ADDRESS(event->destination) = passage->destination;
-	*ADDRESS(event->next) = passage->next;
+	/* A way that was found, but not taken, isn't where it was sent. */
+	*ADDRESS(event->next) = has_left(passage, reason) ? passage->next : nowhere;
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }
@@ -107,14 +117,6 @@ static __always_inline void leave(const struct passage *passage, enum program pr
 		drop_count(passage, reason, bytes);
 	if (passage->trace)
 		trace_report(passage, program, reason, ifindex);
-}
-
-/* Did something leave, out of whatever port: the packet, or what it became? */
-static __always_inline bool has_left(const struct passage *passage, enum reason reason)
-{
-	enum verdict verdict = verdict_of(reason);
-
-	return passage->answered || verdict == VERDICT_PASS || verdict == VERDICT_ANSWERED;
 }
 
 /* tcx and cls_bpf. What leaves has been redirected by its stage; what isn't ours
