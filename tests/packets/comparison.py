@@ -9,6 +9,7 @@ import ctypes
 import os
 import select
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -60,10 +61,26 @@ class Case(NamedTuple):
     context: model.Context
 
 
-class Seen(NamedTuple):
-    """What came of a packet, as both sides are compared: `written` are the rows of WRITTEN."""
+class Event(NamedTuple):
+    """A traced packet left a program, for the host `next`; zero: none."""
 
-    reasons: tuple[str, ...]
+    trace: int
+    program: int
+    reason: str
+    vni: int
+    ifindex: int
+    next: bytes
+
+
+class Seen(NamedTuple):
+    """What came of a packet, as both sides are compared.
+
+    `counted` are (reason, packets, bytes), `events` reports of traced packets, `written` the rows
+    of WRITTEN.
+    """
+
+    counted: tuple[tuple[str, int, int], ...]
+    events: tuple[Event, ...]
     action: int
     packet: bytes
     metadata: bytes
@@ -102,6 +119,29 @@ class Bulk:
         assert result == 0, result
 
 
+class Events:
+    """Records of a ring buffer, read without an event loop."""
+
+    def __init__(self, source: maps.Map) -> None:
+        self.records: list[bytes] = []
+        self._sample = libbpf.SAMPLE(self._take)
+        self._ring = libbpf.library().ring_buffer__new(source.fd, self._sample, None, None)
+        assert self._ring
+
+    def taken(self) -> list[bytes]:
+        """What came since last asked."""
+        libbpf.library().ring_buffer__consume(self._ring)
+        records, self.records = self.records, []
+        return records
+
+    def close(self) -> None:
+        libbpf.library().ring_buffer__free(self._ring)
+
+    def _take(self, context: int, data: int, size: int) -> int:
+        self.records.append(ctypes.string_at(data, size))
+        return 0
+
+
 class Kernel:
     """The loaded programs, and interfaces and neighbours for them."""
 
@@ -116,6 +156,8 @@ class Kernel:
         self._written = {name: Bulk(self._maps[name]) for name in WRITTEN}
         self._caches = [Bulk(self._maps[name]) for name in CACHES]
         self._counted = self._counters.read()[2]
+        self._event = types.struct("trace_event")
+        self.events = Events(self._maps["events"])
         own = backplane.mac(wire.hardware_address("uplink"))
         self.next_hops = {
             rows.address(text): backplane.mac(mac) + own for text, mac in KNOWN.items()
@@ -150,8 +192,22 @@ class Kernel:
             )
         result = self._programs[case.program].test_run(case.packet, ctx=given)
         meta = result.ctx.meta if case.program == "uplink_xdp" else b""
-        reasons = self._new_reasons()
-        return Seen(reasons, result.retval, result.packet, meta, self._clones(), self.written())
+        if case.program != "uplink_xdp" and result.retval == programs.TC_REDIRECT:
+            assert result.ctx.mark not in MARKS, "what leaves would be taken for a clone"
+        return Seen(
+            counted=self._newly_counted(),
+            events=tuple(map(self._reported, self.events.taken())),
+            action=result.retval,
+            packet=result.packet,
+            metadata=meta,
+            clones=self._clones(),
+            written=self.written(),
+        )
+
+    def _reported(self, record: bytes) -> Event:
+        event = self._event.unpack(record)
+        reason = self._names[event.reason]
+        return Event(event.trace, event.program, reason, event.vni, event.ifindex, event.next)
 
     def written(self) -> dict[str, dict[Any, Any]]:
         """The rows that programs write, by table; of drops the packets alone."""
@@ -170,16 +226,19 @@ class Kernel:
         found["drops"] = {key: value[0] for key, value in found["drops"].items()}
         return found
 
-    def _new_reasons(self) -> tuple[str, ...]:
+    def _newly_counted(self) -> tuple[tuple[str, int, int], ...]:
         """What the counters counted since last asked."""
         before, now = self._counted, self._counters.read()[2]
         self._counted = now
         size = self._counters.value_size
-        return tuple(
-            self._names[at // size]
-            for at in range(0, len(now), size)
-            if now[at : at + size] != before[at : at + size]
-        )
+        form = f"={size // 8}Q"
+        found = []
+        for at in range(0, len(now), size):
+            if now[at : at + size] != before[at : at + size]:
+                old, new = struct.unpack_from(form, before, at), struct.unpack_from(form, now, at)
+                packets, octets = (sum(new[i::2]) - sum(old[i::2]) for i in (0, 1))
+                found.append((self._names[at // size], packets, octets))
+        return tuple(found)
 
     def _clones(self) -> tuple[model.Clone, ...]:
         """What has come back to the ingress of an interface with a mark of ours."""
@@ -202,6 +261,7 @@ class Kernel:
         return found
 
 
+PROGRAMS = {"endpoint": 1, "uplink_xdp": 2, "uplink_tcx": 3}
 UNDERLAY = model.Way.UNDERLAY
 MARKS = (MARK_LOOKUP, MARK_ASK)
 
@@ -281,7 +341,17 @@ def expected(case: Case, drops: dict[Any, int]) -> tuple[Seen, model.Outcome]:
     }
     codes = XDP_CODES if case.program == "uplink_xdp" else TC_CODES
     end = said.end
-    seen = Seen((end.reason,), codes[end.way], end.packet, end.metadata, said.clones, written)
+    number = PROGRAMS[case.program]
+    event = Event(said.trace, number, end.reason, said.vni, case.context.ifindex, end.to)
+    seen = Seen(
+        counted=((end.reason, 1, len(case.packet)),),
+        events=(event,) if said.trace else (),
+        action=codes[end.way],
+        packet=end.packet,
+        metadata=end.metadata,
+        clones=said.clones,
+        written=written,
+    )
     return seen, said
 
 
@@ -299,7 +369,7 @@ def compared(kernel: Kernel, case: Case, drops: dict[Any, int]) -> tuple[list[st
 
 
 def differences(seen: Seen, want: Seen, end: model.End, program: str) -> Iterator[str]:
-    for name in ("reasons", "action", "metadata"):
+    for name in ("counted", "events", "action", "metadata"):
         if getattr(seen, name) != getattr(want, name):
             yield f"{name}: program {getattr(seen, name)!r}, model {getattr(want, name)!r}"
     # What goes nowhere may have been rewritten on the way; MACs of tc's are the kernel's.
@@ -363,7 +433,7 @@ def with_column(tables: rows.Tables, name: str, column: Any) -> rows.Tables:
 
 def told(kernel: Kernel, case: Case, found: list[str]) -> str:
     """A failure as text: what differs, and all that is needed to see it again."""
-    like = found[0] if found[0].startswith("reasons") else found[0].partition(":")[0]
+    like = found[0] if found[0].startswith("counted") else found[0].partition(":")[0]
     small = reduced(kernel, case, like) if fails(kernel, case, like) else case
     columns = {name: column for name, column in vars(small.tables).items() if column}
     lines = fails(kernel, small) or found
@@ -395,7 +465,9 @@ def loaded_kernel() -> Iterator[Kernel]:
         tap.setsockopt(socket.SOL_SOCKET, SO_RCVMARK, 1)
         tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         with tap:
-            yield Kernel(loaded, specs[1].types, uplink, tap)
+            kernel = Kernel(loaded, specs[1].types, uplink, tap)
+            yield kernel
+            kernel.events.close()
 
 
 def _furnish() -> None:

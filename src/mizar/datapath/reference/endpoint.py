@@ -139,9 +139,9 @@ def _step_7(run: Passage, port: Port, frame: bytes, packet: Datagram) -> End:
             raise Drop("MARTIAN")
     if not run.is_own(packet.source):
         raise Drop("SPOOFED_ADDRESS")
-    trace = _trace_number(run, packet)
+    run.trace = _trace_number(run, packet)
     try:
-        return _step_11(run, port, family, packet, trace)
+        return _step_11(run, port, family, packet)
     except Refused as refused:
         return _told(run, port, refused)
 
@@ -163,7 +163,7 @@ def _told(run: Passage, port: Port, refused: Refused) -> End:
     return answers.back(run, reason, frame)
 
 
-def _step_11(run: Passage, port: Port, family: Family, packet: Datagram, trace: int) -> End:
+def _step_11(run: Passage, port: Port, family: Family, packet: Datagram) -> End:
     """Steps 11 to 14: the gateway itself, size, and what routing costs."""
     if packet.destination == family.gateway:
         if answers.is_echo_request(packet):
@@ -176,12 +176,12 @@ def _step_11(run: Passage, port: Port, family: Family, packet: Datagram, trace: 
             raise Refused(Drop("HOP_LIMIT", TIME_EXCEEDED), packet)
         packet = packets.hop_taken(packet)
     try:
-        return _step_15(run, port, packet, trace)
+        return _step_15(run, port, packet)
     except Drop as drop:
         raise Refused(drop, packet) from drop
 
 
-def _step_15(run: Passage, port: Port, packet: Datagram, trace: int) -> End:
+def _step_15(run: Passage, port: Port, packet: Datagram) -> End:
     """Steps 15 to 18: where it goes."""
     if (here := run.local(packet.destination)) is not None:
         return delivery.deliver(run, "DELIVERED_SAME_HOST", packet, here)
@@ -194,7 +194,7 @@ def _step_15(run: Passage, port: Port, packet: Datagram, trace: int) -> End:
     else:
         way = _way_by_transit(run, packet.destination, outer_port)
         _ask(run, packet, location or Location(), MARK_LOOKUP)
-    options = _data_options(run, port, packet, way.to_holder, trace)
+    options = _data_options(run, port, packet, way.to_holder)
     return _send(run, way.reason, way.to, packet, options, outer_port)
 
 
@@ -293,14 +293,14 @@ def _pings_link_local_router(run: Passage, packet: Datagram) -> bool:
 # ---- sending (step 18), and section 2 ----
 
 
-def _data_options(run: Passage, port: Port, packet: Datagram, to_holder: bool, trace: int) -> bytes:
+def _data_options(run: Passage, port: Port, packet: Datagram, to_holder: bool) -> bytes:
     """IDENTITY; ORIGIN and TRACE where due, and where the whole still fits the underlay MTU."""
     options = tunnel.number_option(IDENTITY, port.identity)
     wished = []
     if to_holder:
         wished.append(tunnel.option(ORIGIN, run.config.host))
-    if trace:
-        wished.append(tunnel.number_option(TRACE, trace))
+    if run.trace:
+        wished.append(tunnel.number_option(TRACE, run.trace))
     for one in wished:
         size = 20 + 8 + 8 + len(options) + len(one) + ETHERNET_BYTES + len(packet.data)
         if not run.context.gso_size and size <= run.config.underlay_mtu:

@@ -104,7 +104,8 @@ class DropKey(NamedTuple):
 class Outcome(NamedTuple):
     """An `End`, the rows changed (None: deleted), clones, and the drop's key; what was read.
 
-    `ifindex` and `vni`: whose packet it was, as far as it came to be known.
+    `ifindex`, `vni` and `trace`: whose packet it was, and its number where it is traced (it is
+    reported then), as far as it came to be known.
     """
 
     end: End
@@ -115,6 +116,7 @@ class Outcome(NamedTuple):
     lookups: tuple[Lookup, ...]
     ifindex: int
     vni: int
+    trace: int
 
     @property
     def reason(self) -> str:

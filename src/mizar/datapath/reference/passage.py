@@ -33,6 +33,8 @@ class Passage:
         self.ifindex = 0
         """The sending endpoint's; 0: not known, or none."""
         self.vni = 0
+        self.trace = 0
+        """The number of a traced packet, from where it has one."""
         self.ethernet = b""
         """The header that the packet came with, of which its clones have a copy."""
         self.lookups: list[Lookup] = []

@@ -35,6 +35,7 @@ def run(program: str, tables: Tables, packet: bytes, context: Context) -> Outcom
         lookups=tuple(passage.lookups),
         ifindex=passage.ifindex,
         vni=passage.vni,
+        trace=passage.trace,
     )
 
 

@@ -193,7 +193,7 @@ def read(run: Passage, frame: bytes) -> Tunnelled | None:
         port=word(frame, OUTER_UDP),
         vni=run.vni,
         control=bool(flags & CONTROL_FLAG),
-        options=_options(frame, inner_at),
+        options=_options(run, frame, inner_at),
         inner_at=inner_at,
         end=end,
     )
@@ -227,8 +227,8 @@ def _check_outer(run: Passage, frame: bytes) -> None:
         raise Drop("UNDERLAY_SOURCE")
 
 
-def _options(frame: bytes, end: int) -> tuple[Option, ...]:
-    """Options of ours, as they come. Raises Drop."""
+def _options(run: Passage, frame: bytes, end: int) -> tuple[Option, ...]:
+    """Options of ours, as they come; after TRACE the packet is traced. Raises Drop."""
     found: list[Option] = []
     at = OPTIONS
     for _ in range(GENEVE_OPTIONS_MAX):
@@ -244,6 +244,8 @@ def _options(frame: bytes, end: int) -> tuple[Option, ...]:
             if size != BODY_BYTES[kind]:
                 raise Drop("GENEVE_INVALID")
             found.append(Option(kind, frame[at + 4 : at + 4 + size], at))
+            if kind == TRACE:
+                run.trace = int.from_bytes(found[-1].body, "big")
         at += 4 + size
     if at != end:
         raise Drop("GENEVE_INVALID")

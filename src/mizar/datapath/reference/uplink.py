@@ -104,7 +104,7 @@ def _strip(run: Passage, arrived: Tunnelled, packet: Datagram, mac: bytes) -> En
 
 def _deliver_stripped(run: Passage, frame: bytes) -> End:
     """What XDP stripped and GRO may have joined. Raises Drop."""
-    _, run.vni, origin, identity, _ = struct.unpack(HANDOVER, run.context.metadata)
+    _, run.vni, origin, identity, run.trace = struct.unpack(HANDOVER, run.context.metadata)
     packet = packets.parse(word(frame, 12), frame[ETHERNET_BYTES:], cut=True)
     here = run.local(packet.destination)
     if here is None:
