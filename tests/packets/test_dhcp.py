@@ -352,6 +352,7 @@ def test_other_messages_become_replies(
         (client()[:-1], None),
         (b"", None),
         (client() + option6(2, OURS[:-1] + b"\2"), None),
+        (client() + option6(2, OURS[:3] + b"\2" + OURS[4:]), None),
         (client() + option6(2, OURS + b"\0"), None),
         (client() + option6(2, OURS[:-1]), None),
         (client() + option6(2, b""), None),
