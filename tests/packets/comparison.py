@@ -87,6 +87,10 @@ class Seen(NamedTuple):
     clones: tuple[model.Clone, ...]
     written: dict[str, dict[Any, Any]]
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return tuple(reason for reason, _, _ in self.counted)
+
 
 class Bulk:
     """All of a small map at once, as bytes: a tenth of what decoding each row costs."""
@@ -369,6 +373,8 @@ def compared(kernel: Kernel, case: Case, drops: dict[Any, int]) -> tuple[list[st
 
 
 def differences(seen: Seen, want: Seen, end: model.End, program: str) -> Iterator[str]:
+    if seen.reasons != want.reasons:
+        yield f"reasons: program {seen.reasons}, model {want.reasons}"
     for name in ("counted", "events", "action", "metadata"):
         if getattr(seen, name) != getattr(want, name):
             yield f"{name}: program {getattr(seen, name)!r}, model {getattr(want, name)!r}"
@@ -433,7 +439,7 @@ def with_column(tables: rows.Tables, name: str, column: Any) -> rows.Tables:
 
 def told(kernel: Kernel, case: Case, found: list[str]) -> str:
     """A failure as text: what differs, and all that is needed to see it again."""
-    like = found[0] if found[0].startswith("counted") else found[0].partition(":")[0]
+    like = found[0] if found[0].startswith("reasons") else found[0].partition(":")[0]
     small = reduced(kernel, case, like) if fails(kernel, case, like) else case
     columns = {name: column for name, column in vars(small.tables).items() if column}
     lines = fails(kernel, small) or found
