@@ -22,7 +22,7 @@ from backplane import (
     Host,
     mapped,
 )
-from frames import ICMP, IP, TCP, UDP, arp, geneve, identity, origin, sent
+from frames import ICMP, IP, TCP, UDP, arp, geneve, identity, named, origin, sent
 from scapy.layers.l2 import ARP, Ether
 from scapy.layers.sctp import SCTP
 
@@ -160,3 +160,41 @@ def test_gateway_alone_on_link_of_nothing(host: Host) -> None:
     assert host.run("endpoint", arp(REMOTE)).reason == "ARP_IGNORED"
     outcome = host.run("endpoint", sent(REMOTE, ttl=9))
     assert IP(parts(outcome.packet)[2][8 + 8 + 20 + 14 :]).ttl == 8
+
+
+NOBODY = bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("packet", "key", "source", "destination"),
+    [
+        (sent(B, source=REMOTE), (1, VNI, "SPOOFED_ADDRESS"), mapped(REMOTE), mapped(B)),
+        (sent("127.0.0.1"), (1, VNI, "MARTIAN"), mapped(A), mapped("127.0.0.1")),
+        (sent(B, mac=B_MAC), (1, VNI, "SPOOFED_MAC"), NOBODY, NOBODY),
+        (sent(B, version=6), (1, VNI, "MALFORMED"), NOBODY, NOBODY),
+    ],
+    ids=named,
+)
+def test_drop_is_counted_by_who_and_why_and_names_the_last(
+    host: Host,
+    packet: bytes,
+    key: tuple[int, int, str],
+    source: bytes,
+    destination: bytes,
+) -> None:
+    ifindex, vni, name = key
+    reason = host.types.enum("reason")[f"REASON_{name}"]
+    for times in (1, 2):
+        assert host.run("endpoint", packet).reason == name
+        (row,) = host.maps["drops"].items()
+        assert row == (
+            (ifindex, vni, reason),
+            (times, times * len(packet), source, destination),
+        )
+
+
+def test_drop_before_the_endpoint_is_known_has_no_vni(host: Host) -> None:
+    host.maps["ports"].delete_batch(list(host.maps["ports"].keys()))
+    host.run("endpoint", sent(B))
+    ((key, _),) = host.maps["drops"].items()
+    assert key == (1, 0, host.types.enum("reason")["REASON_NO_PORT"])
