@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from mizar.datapath.reference import packets
+from mizar.datapath.reference import packets, scope
 from mizar.datapath.reference.answers import back
 from mizar.datapath.reference.neighbours import router_link_local
 from mizar.datapath.reference.outcome import Drop, End
@@ -114,7 +114,7 @@ def dhcp6(run: Passage, port: Port, packet: Datagram) -> End:
     if len(request) < 4:
         raise Drop("MALFORMED")
     source = packet.source
-    link_local = source[0] == 0xFE and source[1] & 0xC0 == 0x80
+    link_local = scope.is_link_local(source, ipv4=False)
     if not link_local and source != port.ipv6.address:
         raise Drop("SPOOFED_ADDRESS")
     answer = _answer6(run, port, request)

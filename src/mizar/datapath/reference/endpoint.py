@@ -1,38 +1,20 @@
-"""The endpoint program: what a workload sends (sections 1 and 2). Steps are the contract's."""
+"""The endpoint program: what a workload sends (steps 1 to 14 of section 1)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from mizar.datapath.reference import (
     answers,
-    delivery,
+    departure,
     dhcp,
     errors,
-    hashing,
     neighbours,
     packets,
-    transit,
-    tunnel,
+    scope,
 )
-from mizar.datapath.reference.constants import (
-    ASK,
-    ASK_INTERVAL_NS,
-    IDENTITY,
-    LOOKUP,
-    MARK_ASK,
-    MARK_LOOKUP,
-    ORIGIN,
-    QUOTE_BYTES,
-    SWITCH,
-    TRACE,
-)
+from mizar.datapath.reference.constants import MARK_ASK, MARK_LOOKUP
 from mizar.datapath.reference.outcome import (
-    HOST_UNREACHABLE,
-    NETWORK_UNREACHABLE,
     PORT_UNREACHABLE,
     TIME_EXCEEDED,
-    Clone,
     Drop,
     End,
     too_big,
@@ -48,31 +30,9 @@ from mizar.datapath.reference.packets import (
     word,
 )
 from mizar.datapath.reference.passage import Passage
-from mizar.datapath.reference.tables import (
-    NOWHERE,
-    Address,
-    Family,
-    Location,
-    Port,
-    TransitSet,
-    in_subnet,
-)
+from mizar.datapath.reference.tables import NOWHERE, Family, Port, in_subnet
 
 ROUTER_SOLICITATION, REDIRECT = 133, 137
-UNREACHABLE = {
-    "NO_ROUTE": NETWORK_UNREACHABLE,
-    "NO_NETWORK": NETWORK_UNREACHABLE,
-    "NO_ENDPOINT": HOST_UNREACHABLE,
-    "NOT_HERE": HOST_UNREACHABLE,
-}
-
-
-class Dispatch(NamedTuple):
-    """What step 17 found: a next host, and whether it holds a transit table."""
-
-    reason: str
-    to: Address
-    to_holder: bool
 
 
 def run_endpoint(run: Passage, frame: bytes) -> End:
@@ -84,7 +44,8 @@ def run_endpoint(run: Passage, frame: bytes) -> End:
         raise Drop("NO_PORT")
     run.vni = port.vni
     if run.context.mark in (MARK_LOOKUP, MARK_ASK):
-        return _control_message(run, port, frame)
+        packet = packets.parse(_check_ethernet(run, frame), frame[ETHERNET_BYTES:])
+        return departure.control_message(run, port, packet)
     return _step_3(run, port, frame)
 
 
@@ -128,14 +89,14 @@ def _step_6(run: Passage, port: Port, packet: Datagram) -> End | None:
 def _step_7(run: Passage, port: Port, frame: bytes, packet: Datagram) -> End:
     """Steps 7 to 14: what may be sent at all."""
     family = port.ipv4 if packet.is_ipv4 else port.ipv6
-    if frame[0] & 1 or is_multicast(packet, family):
+    if frame[0] & 1 or scope.is_multicast(packet, family):
         raise Drop("MULTICAST")
     if _pings_link_local_router(run, packet):
         return answers.echo(run, port, packet)
     for address in (packet.source, packet.destination):
-        if is_link_local(address, packet.is_ipv4):
+        if scope.is_link_local(address, packet.is_ipv4):
             raise Drop("LINK_LOCAL")
-        if is_martian(address, packet.is_ipv4):
+        if scope.is_martian(address, packet.is_ipv4):
             raise Drop("MARTIAN")
     if not run.is_own(packet.source):
         raise Drop("SPOOFED_ADDRESS")
@@ -176,50 +137,9 @@ def _step_11(run: Passage, port: Port, family: Family, packet: Datagram) -> End:
             raise Refused(Drop("HOP_LIMIT", TIME_EXCEEDED), packet)
         packet = packets.hop_taken(packet)
     try:
-        return _step_15(run, port, packet)
+        return departure.depart(run, port, packet)
     except Drop as drop:
         raise Refused(drop, packet) from drop
-
-
-def _step_15(run: Passage, port: Port, packet: Datagram) -> End:
-    """Steps 15 to 18: where it goes."""
-    if (here := run.local(packet.destination)) is not None:
-        return delivery.deliver(run, "DELIVERED_SAME_HOST", packet, here)
-    outer_port = _outer_port(packet)
-    location = run.location(packet.destination)
-    if location is not None and run.is_fresh(location):
-        if run.would_ask(location):
-            _ask(run, packet, location, MARK_ASK)
-        way = Dispatch("SENT_DIRECT", location.host, to_holder=False)
-    else:
-        way = _way_by_transit(run, packet.destination, outer_port)
-        _ask(run, packet, location or Location(), MARK_LOOKUP)
-    options = _data_options(run, port, packet, way.to_holder)
-    return _send(run, way.reason, way.to, packet, options, outer_port)
-
-
-def _way_by_transit(run: Passage, destination: Address, outer_port: int) -> Dispatch:
-    """Step 17. Raises Drop, with the error for the sender."""
-    routes: TransitSet | None = run.longest("routes", destination)
-    if routes is None or not routes.holders:
-        raise Drop("NO_ROUTE", UNREACHABLE["NO_ROUTE"])
-    chosen = transit.holder(run, routes.holders, outer_port)
-    if chosen != run.config.host:
-        reason = "SENT_SWITCH" if routes.kind == SWITCH else "SENT_ROUTER"
-        return Dispatch(reason, chosen, to_holder=True)
-    try:
-        reason, to = transit.tables(run, destination, outer_port)
-    except Drop as drop:
-        raise Drop(drop.reason, UNREACHABLE[drop.reason]) from drop
-    return Dispatch(reason, to, to_holder=reason == "ROUTED")
-
-
-def _ask(run: Passage, packet: Datagram, location: Location, mark: int) -> None:
-    """A clone goes to become an ASK or LOOKUP, at most one in ASK_INTERVAL_NS."""
-    if run.now - location.asked_ns < ASK_INTERVAL_NS:
-        return
-    run.locate(packet.destination, location._replace(asked_ns=run.now))
-    run.clones.append(Clone(mark, run.ethernet + packet.data))
 
 
 def _segment_bytes(run: Passage, packet: Datagram) -> int:
@@ -232,12 +152,6 @@ def _segment_bytes(run: Passage, packet: Datagram) -> int:
     if tcp is None:
         raise Drop("TRUNCATED")
     return packet.transport.at + (tcp[12] >> 4) * 4 + run.context.gso_size
-
-
-def _outer_port(packet: Datagram) -> int:
-    """Step 13."""
-    protocol = packet.transport.protocol
-    return hashing.outer_port(packet.source, packet.destination, packet.ports, protocol)
 
 
 def _trace_number(run: Passage, packet: Datagram) -> int:
@@ -255,97 +169,10 @@ def _trace_number(run: Passage, packet: Datagram) -> int:
     return row.trace if matches else 0
 
 
-# ---- addresses that no packet of a workload may have ----
-
-
-def is_multicast(packet: Datagram, family: Family) -> bool:
-    destination = packet.destination
-    if not packet.is_ipv4:
-        return destination[0] == 0xFF
-    host_bits = ~int.from_bytes(family.mask[12:], "big") & 0xFFFFFFFF
-    broadcast = int.from_bytes(family.subnet[12:], "big") | host_bits
-    number = int.from_bytes(destination[12:], "big")
-    return number >> 28 == 14 or number == 0xFFFFFFFF or (host_bits > 1 and number == broadcast)
-
-
-def is_link_local(address: Address, ipv4: bool) -> bool:
-    if ipv4:
-        return address[12:14] == b"\xa9\xfe"
-    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
-
-
-def is_martian(address: Address, ipv4: bool) -> bool:
-    if ipv4:
-        return address[12] in (0, 127) or address[12] >= 240
-    number = int.from_bytes(address, "big")
-    return number in (0, 1) or number >> 32 == 0xFFFF
-
-
 def _pings_link_local_router(run: Passage, packet: Datagram) -> bool:
     return (
         not packet.is_ipv4
-        and is_link_local(packet.source, ipv4=False)
+        and scope.is_link_local(packet.source, ipv4=False)
         and packet.destination == neighbours.router_link_local(run)
         and answers.is_echo_request(packet)
     )
-
-
-# ---- sending (step 18), and section 2 ----
-
-
-def _data_options(run: Passage, port: Port, packet: Datagram, to_holder: bool) -> bytes:
-    """IDENTITY; ORIGIN and TRACE where due, and where the whole still fits the underlay MTU."""
-    options = tunnel.number_option(IDENTITY, port.identity)
-    wished = []
-    if to_holder:
-        wished.append(tunnel.option(ORIGIN, run.config.host))
-    if run.trace:
-        wished.append(tunnel.number_option(TRACE, run.trace))
-    for one in wished:
-        size = 20 + 8 + 8 + len(options) + len(one) + ETHERNET_BYTES + len(packet.data)
-        if not run.context.gso_size and size <= run.config.underlay_mtu:
-            options += one
-    return options
-
-
-def _send(
-    run: Passage,
-    reason: str,
-    to: Address,
-    packet: Datagram,
-    options: bytes,
-    outer_port: int,
-    *,
-    control: bool = False,
-) -> End:
-    router_mac = run.config.router_mac
-    inner = packets.ethernet(router_mac, router_mac, packet.ethertype) + packet.data
-    outer = tunnel.outer(
-        run.config.host,
-        to,
-        outer_port,
-        run.vni,
-        options,
-        inner,
-        control=control,
-        ecn=packet.ecn,
-    )
-    return tunnel.onto_underlay(run.context, reason, to, outer)
-
-
-def _control_message(run: Passage, port: Port, frame: bytes) -> End:
-    """Section 2: a clone becomes an ASK or a LOOKUP."""
-    packet = packets.parse(_check_ethernet(run, frame), frame[ETHERNET_BYTES:])
-    outer_port = _outer_port(packet)
-    trimmed = packet._replace(data=packet.data[:QUOTE_BYTES])
-    identity = tunnel.number_option(IDENTITY, port.identity)
-    if run.context.mark == MARK_ASK:
-        location = run.location(packet.destination)
-        if location is None or location.host == NOWHERE:
-            raise Drop("NO_ROUTE")
-        reason, to, options = "SENT_ASK", location.host, identity + tunnel.option(ASK)
-    else:
-        to = _way_by_transit(run, packet.destination, outer_port).to
-        origin = tunnel.option(ORIGIN, run.config.host)
-        reason, options = "SENT_LOOKUP", identity + origin + tunnel.option(LOOKUP)
-    return _send(run, reason, to, trimmed, options, outer_port, control=True)

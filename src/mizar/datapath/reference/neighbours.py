@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from mizar.datapath.reference import packets
+from mizar.datapath.reference import packets, scope
 from mizar.datapath.reference.answers import back
 from mizar.datapath.reference.outcome import Drop, End
 from mizar.datapath.reference.packets import (
@@ -71,7 +71,7 @@ def discovery(run: Passage, port: Port, packet: Datagram) -> End:
     if code or kind not in (ROUTER_SOLICITATION, NEIGHBOUR_SOLICITATION):
         return End("ND_IGNORED")
     source = packet.source
-    link_local = source[0] == 0xFE and source[1] & 0xC0 == 0x80
+    link_local = scope.is_link_local(source, ipv4=False)
     if source != NOWHERE and not link_local and not run.is_own(source):
         raise Drop("SPOOFED_ADDRESS")
     if kind == NEIGHBOUR_SOLICITATION:
