@@ -269,7 +269,7 @@ static __always_inline int ipv4_scope(const struct address *a)
 	return !first || first == 127 || first >= 240 ? REASON_MARTIAN : GO_ON;
 }
 
-/* Both mapped addresses and ::, ::1 begin with two words of zeros. */
+/* IPv4-mapped addresses, :: and ::1 begin with two words of zeros. */
 static __always_inline int ipv6_scope(const struct address *a)
 {
 	if (address_is_link_local(a))

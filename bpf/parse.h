@@ -102,8 +102,8 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
-/* How much of a packet is read to find the transport header and what it says: Ethernet and
- * IPV4_HEADER_MAX + TCP fit easily, and usual chains of IPv6 extension headers. */
+/* How much of a packet is read to find its transport header and what that says: more than
+ * IPv4 can need, and enough for usual chains of IPv6 extension headers. */
 #define IP_BYTES_READ 206
 #define HEADERS_READ (sizeof(struct ethhdr) + IP_BYTES_READ)
 
