@@ -16,14 +16,14 @@
 /* ---- limits: shown by `mizar limits`, generated into docs/reference ---- */
 enum limit {
 	LIMIT_PORTS = 4096,               /* endpoints of one host */
-	LIMIT_LOCAL_ADDRESSES = 16384,    /* addresses of one host's endpoints */
+	LIMIT_LOCAL_ADDRESSES = 65536,    /* addresses of one host's endpoints, secondary ones too */
 	LIMIT_ROUTES = 16384,             /* (VPC, network) pairs with members on one host */
 	LIMIT_SWITCH_ENDPOINTS = 1048576, /* endpoints in one host's transit switches */
 	LIMIT_SWITCH_NETWORKS = 65536,    /* networks with a transit switch on one host */
 	LIMIT_ROUTER_NETWORKS = 65536,    /* networks in one host's transit routers */
 	LIMIT_LOCATIONS = 65536,          /* learned endpoint locations of one host (LRU) */
 	LIMIT_UNDERLAY_PREFIXES = 256,    /* declared underlay prefixes */
-	LIMIT_MOVED = 4096,               /* endpoints that lately moved away from one host */
+	LIMIT_MOVED = 65536,              /* addresses that lately moved away from one host */
 	LIMIT_SILENT_HOLDERS = 1024,      /* holders that don't answer PROBEs */
 	LIMIT_ERROR_BUDGETS = 4096,       /* endpoints whose ICMP errors are rate-limited (LRU) */
 	LIMIT_DROPS = 16384,              /* (endpoint, VPC, reason) triples counted on one host */

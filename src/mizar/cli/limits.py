@@ -25,14 +25,14 @@ def _limit(line: str) -> Limit:
 
 _TABLE: Final = """\
 PORTS 4096 bpf/model.h endpoints of one host
-LOCAL_ADDRESSES 16384 bpf/model.h addresses of one host's endpoints
+LOCAL_ADDRESSES 65536 bpf/model.h addresses of one host's endpoints, secondary ones too
 ROUTES 16384 bpf/model.h (VPC, network) pairs with members on one host
 SWITCH_ENDPOINTS 1048576 bpf/model.h endpoints in one host's transit switches
 SWITCH_NETWORKS 65536 bpf/model.h networks with a transit switch on one host
 ROUTER_NETWORKS 65536 bpf/model.h networks in one host's transit routers
 LOCATIONS 65536 bpf/model.h learned endpoint locations of one host (LRU)
 UNDERLAY_PREFIXES 256 bpf/model.h declared underlay prefixes
-MOVED 4096 bpf/model.h endpoints that lately moved away from one host
+MOVED 65536 bpf/model.h addresses that lately moved away from one host
 SILENT_HOLDERS 1024 bpf/model.h holders that don't answer PROBEs
 ERROR_BUDGETS 4096 bpf/model.h endpoints whose ICMP errors are rate-limited (LRU)
 DROPS 16384 bpf/model.h (endpoint, VPC, reason) triples counted on one host
