@@ -112,12 +112,16 @@ def _sent(
 
 
 def _ended(client: rest.Client, endpoint: resources.Key, trace: reports.Trace) -> reports.Trace:
-    """The trace once all is sent and what was seen of it has had time to come."""
+    """The trace once all is sent, and no host has told of another step for a while."""
     while trace.state == "running":
         time.sleep(POLL_S)
         trace = client.trace(endpoint, trace.number)
-    time.sleep(SETTLE_S)
-    return client.trace(endpoint, trace.number)
+    before = -1
+    while len(trace.steps) != before:
+        before = len(trace.steps)
+        time.sleep(SETTLE_S)
+        trace = client.trace(endpoint, trace.number)
+    return trace
 
 
 def _steps(trace: reports.Trace, packet: int) -> list[reports.Step]:
