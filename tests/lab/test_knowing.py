@@ -45,6 +45,7 @@ def test_spoofed_packets_are_shown_live_with_host_endpoint_and_reason(lab: fleet
     [row] = lost(lab, *chosen)
     assert row["host"] == lab.workload("blue/web1").host
     assert (row["tenant"], row["vpc"]) == ("blue", "prod")
+    assert (row["source"], row["destination"]) == ("10.0.1.12", "10.0.2.12")
     assert row["seen"]
     [twin] = lost(lab, "--endpoint", "green/web1", "--reason", "SPOOFED_ADDRESS") or [{}]
     assert twin.get("packets", 0) != row["packets"]
@@ -167,3 +168,63 @@ def test_live_packets_that_match_are_marked_and_others_are_not(lab: fleet.Lab) -
     ends = {(step["step"]["host"], step["step"]["reason"]) for step in steps}
     assert (lab.workload("blue/db2").host, "DELIVERED") in ends
     assert not labkit.tracing(lab)
+
+
+DUAL = """\
+kind: Tenant
+metadata: {name: six}
+---
+kind: VPC
+metadata: {name: prod, tenant: six}
+spec: {cidrs: [10.0.0.0/16, "fd00:6::/48"]}
+---
+kind: Network
+metadata: {name: web, tenant: six}
+spec: {vpc: prod, cidrs: [10.0.1.0/24, "fd00:6:0:1::/64"]}
+---
+kind: Network
+metadata: {name: db, tenant: six}
+spec: {vpc: prod, cidrs: ["fd00:6:0:2::/64"]}
+---
+"""
+
+
+def test_explain_and_trace_agree_over_ipv6(lab: fleet.Lab) -> None:
+    manifest = DUAL + labkit.endpoint("web1", "web", "h1", tenant="six")
+    manifest += labkit.endpoint("db1", "db", "h4", tenant="six")
+    with labkit.applied(lab, manifest):
+        rested()
+        for target, arrives in (("db1", True), ("fd00:6:0:2::99", False)):
+            code, answer = known(lab, "trace", "six/web1", target)
+            explanation = answer["explanation"]
+            assert ":" in explanation["flow"]["source"]
+            assert traced(answer, 1) == explained(explanation["first"])
+            assert traced(answer, 2) == explained(explanation["next"])
+            assert (code == 0) is arrives
+            heard = "echo reply" if arrives else "ICMP 1/3 (address unreachable)"
+            assert all(told.startswith(heard) for told in answer["trace"]["answers"])
+
+
+def test_what_the_uplink_itself_drops_is_a_row_of_the_host(lab: fleet.Lab) -> None:
+    """The program counted it as sent; the cable was out. (What waits for a next hop isn't counted.)"""
+    host = lab.workload("blue/web1").host
+    target = lab.workload("blue/db2").address
+    chosen = ("--host", host, "--reason", "UPLINK_TX_DROPPED")
+    before = sum(int(str(row["packets"])) for row in lost(lab, *chosen))
+    with labkit.counted(lab, host) as added:
+        plug(lab, host, "down")
+        try:
+            lab.run("blue/web1", ["ping", "-q", "-c", "5", "-i", "0.1", "-W", "1", target])
+        finally:
+            plug(lab, host, "up")
+    assert added["SENT_DIRECT"] + labkit.by_transit(added) >= 5
+    labkit.until(
+        lambda: sum(int(str(row["packets"])) for row in lost(lab, *chosen)) > before,
+        "drops of the uplink",
+    )
+
+
+def plug(lab: fleet.Lab, host: str, state: str) -> None:
+    """The underlay's end of a host's uplink."""
+    done = lab.run_in(lab.netns("underlay"), ["ip", "link", "set", host, state])
+    assert done.returncode == 0, done.stderr

@@ -26,6 +26,7 @@ FLUSH_S: Final = 0.05
 SEEN_WAIT_S: Final = 0.3
 ANSWER_WAIT_S: Final = 0.5
 ANSWER_POLL_S: Final = 0.01
+PAUSE_S: Final = 0.15  # between packets: longer than ASK_INTERVAL_NS, so that each may be answered
 FILTERS_MAX: Final = 256  # endpoints traced at once on one host, by its agent
 REPORTS_MAX: Final = 2000  # reports of traced packets in one message; more are only counted
 
@@ -157,6 +158,7 @@ class Traces:
                 finally:
                     await self._in_worker(lambda: self._unmark(ifindex))
                 answers.append(await _answered(sender))
+                await asyncio.sleep(PAUSE_S if len(answers) < request.count else 0)
         return stream.TraceDone(request.trace, answers, "", source, port)
 
     async def _send_one(self, sender: senders.Sender, number: int, trace: int) -> None:
