@@ -206,7 +206,10 @@ def test_explain_and_trace_agree_over_ipv6(lab: fleet.Lab) -> None:
 
 
 def test_what_the_uplink_itself_drops_is_a_row_of_the_host(lab: fleet.Lab) -> None:
-    """The program counted it as sent; the cable was out. (What waits for a next hop isn't counted.)"""
+    """The program counted it as sent; the cable was out.
+
+    Not all that is lost so is counted there: what waits for a next hop isn't.
+    """
     host = lab.workload("blue/web1").host
     target = lab.workload("blue/db2").address
     chosen = ("--host", host, "--reason", "UPLINK_TX_DROPPED")
