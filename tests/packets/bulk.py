@@ -39,7 +39,8 @@ def examine(kernel: comparison.Kernel, seed: int, packets: int, tally: collectio
         found, said = comparison.compared(kernel, case, drops)
         if found:
             text = comparison.told(kernel, case, found)
-            raise DifferenceError(f"seed {seed}, packet {number}\n{text}")
+            again = f"./dev fuzz {PACKETS_A_SEED} --seed {seed}"
+            raise DifferenceError(f"packet {number} of: {again}\n{text}")
         tally[case.program, said.reason] += 1
         reference.apply(tables, said)
         if said.drop:

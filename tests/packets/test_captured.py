@@ -19,7 +19,7 @@ import wire
 from comparison import MARKS, SO_MARK, SO_RCVMARK
 
 from mizar.datapath import ethtool, namespaces
-from mizar.datapath.reference import fleet, packets, tables, tunnel
+from mizar.datapath.reference import constants, fleet, packets, tables, tunnel
 from mizar.datapath.reference.tables import address
 
 A, B, A2, C2 = "10.0.0.11", "10.0.0.12", "10.0.1.21", "10.0.1.23"
@@ -29,6 +29,7 @@ SO_TIMESTAMPNS, SO_RCVBUFFORCE, PACKET_OUTGOING = 35, 33, 4
 CUT_LATER = ("tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-generic-segmentation")
 """What endpoints send is then, whole and with checksums, what the wire will carry."""
 
+HINT_FIRST = struct.pack("!HB", constants.GENEVE_CLASS, constants.HINT)
 QUIET_S = 0.15
 TRANSFER_BYTES = 500_000
 
@@ -66,6 +67,14 @@ class Tap:
                     yield Captured(seconds * 10**9 + ns, *self.place, frame)
 
 
+class Moved(NamedTuple):
+    """What endpoints sent, the tunnels on the wire, and what endpoints got."""
+
+    sent: list[Captured]
+    crossed: list[Captured]
+    got: list[Captured]
+
+
 class Lab:
     """Hosts on a wire with both families, their taps, and the model of the same fleet."""
 
@@ -77,9 +86,10 @@ class Lab:
             Tap(made.hosts[number].netns, interface(text)): (text, number)
             for text, number in wire.PLACES.items()
         }
+        self.in_endpoints = [Tap(made.endpoint(text), "eth0") for text in wire.PLACES]
 
     def close(self) -> None:
-        for tap in [*self.on_wire, *self.at_endpoints]:
+        for tap in [*self.on_wire, *self.at_endpoints, *self.in_endpoints]:
             tap.socket.close()
 
     def model(self, now: int) -> fleet.Fleet:
@@ -100,31 +110,37 @@ class Lab:
         self.settle()
         return self.model(now)
 
-    def settle(self) -> tuple[list[Captured], list[Captured]]:
-        """(what endpoints sent, tunnels on the wire), once nothing has moved for a while."""
-        sent: list[Captured] = []
-        crossed: list[Captured] = []
+    def settle(self) -> Moved:
+        """What has moved, once nothing has for a while."""
+        moved = Moved([], [], [])
         quiet = time.monotonic() + QUIET_S
         while time.monotonic() < quiet:
-            new = [*frames_of(self.at_endpoints)], [*filter(is_tunnel, frames_of(self.on_wire))]
-            sent, crossed = sent + new[0], crossed + new[1]
-            if new[0] or new[1]:
+            new = (
+                [*frames_of(self.at_endpoints)],
+                [*filter(is_tunnel, frames_of(self.on_wire))],
+                [*frames_of(self.in_endpoints)],
+            )
+            moved = Moved(*(old + more for old, more in zip(moved, new, strict=True)))
+            if any(new):
                 quiet = time.monotonic() + QUIET_S
             time.sleep(0.005)
-        return sorted(sent), crossed
+        return moved._replace(sent=sorted(moved.sent))
 
-    def compare(self, model: fleet.Fleet) -> list[fleet.Walk]:
-        """Every frame on the wire must be one that the model predicts, and the other way round."""
-        sent, crossed = self.settle()
+    def compare(self, model: fleet.Fleet, *, joined: bool = False) -> list[fleet.Walk]:
+        """Every frame must be one that the model predicts, and the other way round: on the wire,
+        and into endpoints, but where GRO may have joined them."""
+        moved = self.settle()
         walks = []
-        for one in sent:
+        for one in moved.sent:
             text, number = self.at_endpoints[self.tap(one)]
             host = self.wire.hosts[number]
             with namespaces.entered(host.netns):
                 ifindex = socket.if_nametoindex(interface(text))
             walks.append(fleet.walk(model, address(host.address), ifindex, one.frame))
         predicted = Counter(frame.hex() for walk in walks for frame in on_wire(walk))
-        assert Counter(outer(one.frame).hex() for one in crossed) == predicted
+        assert Counter(outer(one.frame).hex() for one in moved.crossed) == predicted
+        told = Counter(frame.hex() for walk in walks for frame in into_endpoints(walk))
+        assert joined or Counter(one.frame.hex() for one in moved.got) == told
         return walks
 
     def tap(self, one: Captured) -> Tap:
@@ -145,12 +161,17 @@ def is_tunnel(one: Captured) -> bool:
 
 
 def outer(frame: bytes) -> bytes:
-    """A frame without what lies beyond its IP packet.
+    """A frame as captured, but a HINT without the tail of the packet whose place it took.
 
-    A HINT's frame keeps a tail where the kernel refuses to cut it: veth, unlike a wire, keeps
-    skb->encapsulation.
+    On veth, which keeps skb->encapsulation, the kernel refuses to cut it; its lengths say so.
     """
-    return frame[: tunnel.OUTER_IP + packets.word(frame, tunnel.OUTER_IP + 2)]
+    if frame[tunnel.OPTIONS : tunnel.OPTIONS + 3] != HINT_FIRST:
+        return frame
+    assert packets.word(frame, tunnel.OUTER_IP + 2) == len(frame) - tunnel.OUTER_IP
+    frame = frame[: tunnel.HINT_FRAME_BYTES]
+    for at, size in ((tunnel.OUTER_IP + 2, 84), (tunnel.OUTER_UDP + 4, 64)):
+        frame = packets.replaced(frame, at, size.to_bytes(2, "big"))
+    return frame[: tunnel.OUTER_IP] + packets.with_ipv4_checksum(frame[tunnel.OUTER_IP :])
 
 
 def on_wire(walk: fleet.Walk) -> list[bytes]:
@@ -158,8 +179,10 @@ def on_wire(walk: fleet.Walk) -> list[bytes]:
     return [*walk.wire, *(frame for clone in walk.clones for frame in on_wire(clone))]
 
 
-def ends(walks: list[fleet.Walk]) -> list[str]:
-    return [walk.end.reason for walk in walks]
+def into_endpoints(walk: fleet.Walk) -> list[bytes]:
+    """What a walk, and those that it set off, put into interfaces."""
+    own = [walk.end.packet] if walk.end.interface else []
+    return [*own, *(frame for clone in walk.clones for frame in into_endpoints(clone))]
 
 
 def rows_of(maps: Any) -> tables.Tables:
@@ -251,7 +274,7 @@ def test_pings_cross_by_transit_then_directly_then_ask(
 def test_tcp_crosses_as_the_model_says(lab: Lab, source: str, destination: str) -> None:
     model = lab.begin(CLOCK)
     transfer(lab, source, destination, 20_000)
-    walks = lab.compare(model)
+    walks = lab.compare(model, joined=True)
     assert len(walks) > 20
     assert {"SENT_SWITCH", "SENT_DIRECT"} & reasons_of(walks)
 
@@ -277,7 +300,7 @@ def test_what_was_stripped_and_joined_arrives_whole(
     with eth0.socket:
         transfer(lab, source, destination, TRANSFER_BYTES)
         got = [len(tcp_payload(one.frame)) for one in eth0.frames()]
-    crossed = [one.frame for one in lab.settle()[1] if one.interface == "p1"]
+    crossed = [one.frame for one in lab.settle().crossed if one.interface == "p1"]
     there = [len(tcp_payload(frame[tunnel.OPTIONS + inner_offset(frame) :])) for frame in crossed]
     assert min(sum(got), sum(there)) >= TRANSFER_BYTES  # more: sent twice
     if lab.wire.mode == "xdp":

@@ -151,13 +151,14 @@ def outer(
     return packets.ipv4(source, destination, UDP, payload, ttl=OUTER_TTL, tos=ecn)
 
 
-def onto_underlay(context: Context, reason: str, to: Address, packet: bytes) -> End:
-    """An outer IP packet leaves; the kernel, or in XDP what it said, gives the MACs.
+def next_hop(context: Context, to: Address) -> bytes | None:
+    """The MACs of frames to a host. The underlay is IPv4: four bytes of its address count."""
+    return context.next_hops.get(MAPPED + to[12:])
 
-    The underlay is IPv4: of a host's address its last four bytes are on the wire.
-    """
-    to = MAPPED + to[12:]
-    macs = context.next_hops.get(to, UNKNOWN_MACS)
+
+def onto_underlay(context: Context, reason: str, to: Address, packet: bytes) -> End:
+    """An outer IP packet leaves; the kernel, or in XDP what it said, gives the MACs."""
+    macs = next_hop(context, to) or UNKNOWN_MACS
     frame = macs + IPV4.to_bytes(2, "big") + packet
     return End(reason, Way.UNDERLAY, frame, to)
 

@@ -23,7 +23,7 @@ def run_xdp(run: Passage, frame: bytes) -> End:
     if arrived is None:
         return End("NOT_OURS", Way.STACK, frame)
     end = _decide(run, arrived, xdp=True)
-    if end.way is Way.UNDERLAY and end.to not in run.context.next_hops:
+    if end.way is Way.UNDERLAY and tunnel.next_hop(run.context, end.to) is None:
         return _left_to_tcx(frame)
     return end
 
