@@ -277,11 +277,16 @@ class Chance:
         if self.likely(25):
             destination = self.some((odd[0 if four else 1], *odd))
         protocol, payload = self.upper(four)
+        payload = self.short(payload)
         if self.likely(20):
             payload = payload.ljust(self.some(aim.sizes) - (20 if four else 40), b"\0")
         if four:
             return packets.IPV4, self.ipv4(source, destination, protocol, payload)
         return packets.IPV6, self.ipv6(source, destination, protocol, payload)
+
+    def short(self, payload: bytes) -> bytes:
+        """Less than its header, now and then, in a packet that says so."""
+        return payload if self.likely(90) else payload[: self.below(28)]
 
     def upper(self, four: bool) -> tuple[int, bytes]:
         """(protocol, transport header and payload)"""
@@ -358,6 +363,7 @@ class Chance:
         body = bytes([kind, self.some((0, 0, 0, 0, 1))]) + bytes(6)
         body += target if kind in (135, 136) else b""
         body += bytes([1, 1]) + self.some(MACS) if self.likely(60) else b""
+        body = self.short(body)
         head = struct.pack(
             "!IHBB", 6 << 28, len(body), packets.ICMPV6, self.some((255,) * 5 + (64,))
         )
@@ -385,6 +391,7 @@ class Chance:
         self.random.shuffle(options)
         end = b"\xff" if self.likely(90) else b""
         payload = head + cookie + b"".join(options) + end + bytes(self.below(20))
+        payload = payload if self.likely(95) else payload[: 230 + self.below(40)]
         udp = struct.pack("!HHHH", 68, 67, 8 + len(payload), 0) + payload
         return packets.ipv4(source, address("255.255.255.255"), packets.UDP, udp)
 
@@ -408,7 +415,7 @@ class Chance:
             options += [struct.pack("!HH", 99, 0)] * 15
         self.random.shuffle(options)
         kind = self.some((1, 1, 3, 3, 4, 5, 6, 11, 2, 8))
-        message = bytes([kind]) + self.octets(3) + b"".join(options)
+        message = self.short(bytes([kind]) + self.octets(3) + b"".join(options))
         udp = struct.pack("!HHHH", 546, 547, 8 + len(message), 0) + message
         return packets.ipv6(source, address("ff02::1:2"), packets.UDP, udp, hops=1)
 
