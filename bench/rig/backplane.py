@@ -48,9 +48,10 @@ def _host(
     """Runs the data path in namespace `host`; yields the name of its endpoint's namespace."""
     workload = run.make(f"{label}-{index}")
     pinned = pins.Pins(PIN_ROOT / f"{namespaces.PREFIX}-{os.getpid()}-{label}-{index}")
+    with netns.entered(host):
+        path = datapath.prepare(pinned.root, links.tcx_supported())
     try:
         with netns.entered(host):
-            path = datapath.prepare(pinned.root, links.tcx_supported())
             _settle(path, index, mode)
             _apply(path, index, workload)
         yield workload
