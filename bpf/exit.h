@@ -121,13 +121,17 @@ static __always_inline void leave(const struct passage *passage, enum program pr
 
 /* tcx and cls_bpf. What leaves has been redirected by its stage; what isn't ours
  * goes on to the next program on the hook, then to the stack. */
-static __always_inline int leave_tc(const struct __sk_buff *skb, const struct passage *passage,
+static __always_inline int leave_tc(struct __sk_buff *skb, const struct passage *passage,
 				    enum program program, enum reason reason, __u64 bytes)
 {
+	const struct host_config *config = configuration();
+	bool sent = reason != REASON_NOT_OURS && has_left(passage, reason);
+
 	leave(passage, program, reason, bytes, skb->ifindex);
+	skb->tc_index = sent && config ? sent_mark(config) : 0;
 	if (reason == REASON_NOT_OURS)
 		return TC_ACT_UNSPEC;
-	return has_left(passage, reason) ? TC_ACT_REDIRECT : TC_ACT_SHOT;
+	return sent ? TC_ACT_REDIRECT : TC_ACT_SHOT;
 }
 
 /* What leaves does so by the port that it came in by. */

@@ -182,6 +182,15 @@ static __always_inline struct host_config *configuration(void)
 	return bpf_map_lookup_elem(&host_config, &only);
 }
 
+/* skb->tc_index of what a program of this host has sent: a drop of it after that is LOST.
+ * A host's own, for between namespaces of one machine the field stays as it is. */
+static __always_inline __u16 sent_mark(const struct host_config *config)
+{
+	__u16 mark = config->netns;
+
+	return mark ? mark : 1;
+}
+
 static __always_inline __u64 clock_ns(const struct host_config *config)
 {
 	return config->test_clock_ns ? config->test_clock_ns : bpf_ktime_get_coarse_ns();

@@ -105,7 +105,7 @@ struct host_config {             /* map host_config, one entry */
 	__u16 delivery_attached; /* XDP strips only when this is 1 */
 	__u16 tables_complete;   /* 1: a whole snapshot is in force; told by ECHO */
 	__u16 tracing;           /* 1: trace_filters has entries */
-	__u32 reserved;
+	__u32 netns;             /* inode number of the host's network namespace */
 	__u64 test_clock_ns;     /* not 0: the clock, in tests */
 };
 

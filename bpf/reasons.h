@@ -66,7 +66,8 @@
 	REASON(DECAPSULATION_FAILED, DROP, "the kernel refused to remove the tunnel header") \
 	REASON(REDIRECT_FAILED, DROP, "the kernel refused the redirect") \
 	REASON(ECN_LOST, DROP, "congestion marked by the underlay, on a flow that can't carry the mark") \
-	REASON(HANDOVER_LOST, DROP, "stripped by XDP, but tagged or without what XDP learned of it")
+	REASON(HANDOVER_LOST, DROP, "stripped by XDP, but tagged or without what XDP learned of it") \
+	REASON(LOST, DROP, "sent or delivered, and then dropped by the kernel: no next hop, interface down, queue full")
 
 enum reason {
 #define REASON_ENUM(name, verdict, text) REASON_##name,

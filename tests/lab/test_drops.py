@@ -41,7 +41,7 @@ def test_a_packet_to_nowhere_is_dropped_where_it_is_known(
 ) -> None:
     with labkit.counted(lab) as added:
         assert not labkit.ping(lab, "blue/web1", address)
-    assert added[reason] == 1
+    assert added[reason] == 1 + added["SENT_LOOKUP"], "the packet, and the question about it"
 
 
 def test_geneve_from_outside_the_underlay_is_dropped(lab: fleet.Lab) -> None:
@@ -52,6 +52,15 @@ def test_geneve_from_outside_the_underlay_is_dropped(lab: fleet.Lab) -> None:
     with sender, labkit.counted(lab, host.name) as added:
         sender.sendto(bytes.fromhex("0000655800000100") + bytes(60), (host.address, GENEVE))
     assert added["UNDERLAY_SOURCE"] == 1
+
+
+def test_what_a_workload_with_its_interface_down_loses_is_counted(lab: fleet.Lab) -> None:
+    with labkit.applied(lab, labkit.endpoint("asleep", "web", "h3")):
+        assert labkit.ping(lab, "blue/web1", lab.workload("blue/asleep").address)
+        assert lab.run("blue/asleep", ["ip", "link", "set", "eth0", "down"]).returncode == 0
+        with labkit.counted(lab, "h3") as added:
+            assert not labkit.ping(lab, "blue/web1", lab.workload("blue/asleep").address)
+    assert added["LOST"] == added["DELIVERED"] == 1
 
 
 def ipv4(source: str, target: str) -> bytes:

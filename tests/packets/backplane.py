@@ -147,7 +147,7 @@ class Host:
             delivery_attached=1,
             tables_complete=1,
             tracing=0,
-            reserved=0,
+            netns=0,
             test_clock_ns=START,
         )
         self.maps["host_config"].update(0, config._replace(**changes))

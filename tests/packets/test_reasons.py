@@ -31,6 +31,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 
 LOOKUP_MARK, ASK_MARK = 0x4D5A1001, 0x4D5A1002
 UNREACHED = {
+    "LOST": "what the kernel does after a program: test_conservation.py",
     "REDIRECT_FAILED": "the redirect helpers only refuse flags that we never give",
 }
 TOLD = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mizar.bpf import errors, handles, libbpf, programs
 
-XDP_ATTACH = 37  # enum bpf_attach_type
+TRACEPOINT_ATTACH, XDP_ATTACH = 23, 37  # enum bpf_attach_type
 _NO_IFINDEX = 0x7FFFFFFF
 _REPLACE = 1
 _PRIORITY = 1
@@ -129,6 +129,13 @@ def attach_tcx(program: programs.Program, ifindex: int, direction: Direction) ->
     """Attach to an interface of this thread's network namespace, behind those already there."""
     name = f"tcx {direction.name.lower()} of interface {ifindex}"
     return Link(_create(program, ifindex, direction, 0, name), name)
+
+
+def attach_tracepoint(program: programs.Program) -> Link:
+    """Attach to the tracepoint that the program's section names: one for the whole machine."""
+    name = f"tracepoint of program {program.name}"
+    result = libbpf.library().bpf_link_create(program.fd, 0, TRACEPOINT_ATTACH, None)
+    return Link(libbpf.check(result, f"{name}: attach"), name)
 
 
 def attach_cls(program: programs.Program, ifindex: int, direction: Direction) -> Filter:

@@ -16,7 +16,12 @@ from typing import NamedTuple, Self, TypeVar
 
 from mizar.bpf import btf, elf, errors, handles, libbpf, maps, programs
 
-_SECTIONS = {"xdp": programs.XDP, "xdp.frags": programs.XDP, "tc": programs.SCHED_CLS}
+_SECTIONS = {
+    "xdp": programs.XDP,
+    "xdp.frags": programs.XDP,
+    "tc": programs.SCHED_CLS,
+    "tp_btf/kfree_skb": programs.TRACING,
+}
 _NUMBERS = ("type", "max_entries", "map_flags")
 _Handle = TypeVar("_Handle", bound=handles.Handle)
 _LOG_BYTES = (1 << 24) - 1  # the most that every kernel takes; touched only when a program fails

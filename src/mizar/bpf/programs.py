@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mizar.bpf import handles, libbpf
 
-SCHED_CLS, XDP = 3, 6
+SCHED_CLS, XDP, TRACING = 3, 6, 26
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
 TC_OK, TC_SHOT, TC_STOLEN, TC_REDIRECT, TC_UNSPEC = 0, 2, 4, 7, -1
 LIVE_BATCH_MAX = 256

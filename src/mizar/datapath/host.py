@@ -18,7 +18,7 @@ from typing import Any
 
 from mizar.bpf import btf, errors, maps, objects, programs
 from mizar.bpf import pins as bpffs
-from mizar.datapath import attachments, pins, tables
+from mizar.datapath import attachments, losses, namespaces, pins, tables
 
 OBJECTS = ("endpoint", "uplink")
 LOOPBACK_FORWARDING = Path("/proc/sys/net/ipv4/conf/lo/forwarding")
@@ -65,6 +65,7 @@ class Datapath:
             endpoint_mtu=mtu - tables.TUNNEL_OVERHEAD,
             uplink_ifindex=ifindex,
             underlay_mtu=mtu,
+            netns=namespaces.own_number(),
         )
 
     def trace(self, on: bool) -> None:
@@ -103,6 +104,7 @@ class Datapath:
         if self._fresh or not _open_programs(self.pins, self._version):
             self._pin()
         self.attachments.refresh()
+        losses.watch(self.pins, self.maps)
         self.pending = False
         self._fresh = frozenset()
 

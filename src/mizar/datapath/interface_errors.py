@@ -1,7 +1,7 @@
 """What the uplink's driver and queue lost: packets that a program had sent or never saw.
 
-A redirect may fail after its program has ended (the uplink down, its queue full,
-no next hop). No reason counts that packet as lost; the interface's own counters do.
+Damaged or refused before a program saw it, or refused in sending: the latter is
+counted as LOST as well, by the reasons (`mizar.datapath.losses`).
 """
 
 from __future__ import annotations

@@ -82,6 +82,11 @@ def _own_path() -> str:
     return f"/proc/self/task/{threading.get_native_id()}/ns/net"
 
 
+def own_number() -> int:
+    """The inode number of the calling thread's own namespace, as the kernel knows it."""
+    return os.stat(_own_path()).st_ino
+
+
 def enter(fd: int) -> None:
     """Moves the calling thread into the namespace."""
     _call("entering a network namespace", _libc.setns(fd, CLONE_NEWNET))

@@ -6,6 +6,7 @@
 | layouts/NAME       | symlink whose target is the layout's fingerprint                 |
 | programs/VERSION/  | the programs of one build; VERSION is the objects' hash          |
 | links/NAME         | uplink_tcx, uplink_xdp, and one per endpoint's interface         |
+| lost               | the link that counts what the kernel loses (`losses`)            |
 | namespaces/HASH    | symlink to /run/netns/NAME: a namespace that the agent made      |
 
 Nothing is kept outside it, so a reboot, which empties the kernel, empties the
@@ -38,6 +39,7 @@ class Pins:
         self.programs = root / "programs"
         self.links = root / "links"
         self.namespaces = root / "namespaces"
+        self.lost = root / "lost"
 
     def make(self) -> None:
         """Creates the directories, and mounts bpffs where it is missing; raises `PinError`."""

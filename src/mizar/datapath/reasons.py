@@ -73,6 +73,7 @@ DECAPSULATION_FAILED DROP the kernel refused to remove the tunnel header
 REDIRECT_FAILED DROP the kernel refused the redirect
 ECN_LOST DROP congestion marked by the underlay, on a flow that can't carry the mark
 HANDOVER_LOST DROP stripped by XDP, but tagged or without what XDP learned of it
+LOST DROP sent or delivered, and then dropped by the kernel: no next hop, interface down, queue full
 """
 
 REASONS: Final = tuple(Reason(*line.split(" ", 2)) for line in _TABLE.splitlines())
