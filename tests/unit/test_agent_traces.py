@@ -144,3 +144,14 @@ def test_filters_that_an_agent_left_are_taken_away_at_the_next_ones_start():
         assert (host.filters, host.tracing) == ({}, False)
 
     run(scenario)
+
+
+def test_an_agent_that_ends_takes_its_filters_with_it():
+    async def scenario(host):
+        host.traces.take(live(seconds=60.0))
+        await asyncio.sleep(0.05)
+        assert host.tracing is True
+        await host.traces.close()
+        assert (host.filters, host.tracing) == ({}, False)
+
+    run(scenario)

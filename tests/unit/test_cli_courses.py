@@ -39,6 +39,20 @@ def test_reports_of_several_hosts_are_put_in_the_order_of_the_way(shuffled):
     assert plain(courses.ordered(seen, "h1")) == WAY
 
 
+TWICE = [
+    step("h1", "endpoint", "SENT_ROUTER", "host h2"),
+    step("h2", "uplink_xdp", "ROUTED", "host h3"),
+    step("h3", "uplink_xdp", "SWITCHED", "host h2"),
+    step("h2", "uplink_xdp", "STRIPPED"),
+    step("h2", "uplink_tcx", "DELIVERED"),
+]
+
+
+def test_a_host_that_the_packet_passes_before_it_ends_there_comes_twice():
+    seen = traced([TWICE[number] for number in (4, 1, 3, 2, 0)])
+    assert plain(courses.ordered(seen, "h1")) == TWICE
+
+
 def test_several_live_packets_follow_one_another():
     assert plain(courses.ordered(traced([*DIRECT[::-1], *DIRECT]), "h1")) == DIRECT * 2
 

@@ -153,6 +153,10 @@ def test_live_packets_are_one_number_and_need_say_nothing_else(server, client):
         path = f"{A}/traces/{begun['number']}"
         await serverkit.eventually(lambda: len(client.get(path).json()["steps"]) == 2)
         assert {step["packet"] for step in client.get(path).json()["steps"]} == {0}
+        flood = [report(request.trace, "endpoint", "NO_ENDPOINT")] * 1500
+        await joined["h1"].send(stream.TraceReports(flood, lost=7))
+        await serverkit.eventually(lambda: client.get(path).json()["omitted"] == 509)
+        assert len(client.get(path).json()["steps"]) == 1000
 
     run(body, server)
 

@@ -112,6 +112,7 @@ class Host:
             asyncio.get_running_loop().remove_reader(monitor.fileno())
             monitor.close()
             events.close()
+            await self._traces.close()
             self._worker.shutdown()
 
     def _tracing(self, stream_client: client.Client) -> traces.Traces:

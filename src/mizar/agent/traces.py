@@ -28,7 +28,7 @@ ANSWER_WAIT_S: Final = 0.5
 ANSWER_POLL_S: Final = 0.01
 PAUSE_S: Final = 0.15  # between packets: longer than ASK_INTERVAL_NS, so that each may be answered
 FILTERS_MAX: Final = 256  # endpoints traced at once on one host, by its agent
-REPORTS_MAX: Final = 2000  # reports of traced packets in one message; more are only counted
+REPORTS_MAX: Final = 500  # reports of traced packets in one message; more are only counted
 
 
 class Table(Protocol):
@@ -78,16 +78,22 @@ class Traces:
             self._filters.delete(ifindex)
         self._switch(False)
 
+    async def close(self) -> None:
+        """Ends what is under way, and takes its filters away."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     # ---- events ----
 
     def event(self, record: bytes) -> None:
-        """A record of the ring."""
-        event = self._event.unpack(record)
-        if seen := self._seen.get(event.trace):
-            seen.set()
+        """A record of the ring. What is too much costs next to nothing: it isn't read."""
         if len(self._reports) >= REPORTS_MAX:
             self._lost += 1
             return
+        event = self._event.unpack(record)
+        if seen := self._seen.get(event.trace):
+            seen.set()
         if not self._reports:
             asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
         self._reports.append(

@@ -62,8 +62,8 @@ LOSSES_HOST_MAX 16384 src/mizar/server/drops.py rows of drops kept of one host
 PACKET_BYTES_MAX 65535 src/mizar/server/explain.py length of an IP packet that is explained or sent
 RING_ENTRIES_MAX 8192 src/mizar/server/feed.py entries kept for each host; one further behind gets a snapshot
 UPDATE_ENTRIES_MAX 2000 src/mizar/server/hosts.py entries in one frame to a host
-TRACES_MAX 256 src/mizar/server/traces.py traces kept, running ones included
-TRACE_STEPS_MAX 2000 src/mizar/server/traces.py steps kept of one trace
+TRACES_MAX 64 src/mizar/server/traces.py traces kept, running ones included
+TRACE_STEPS_MAX 1000 src/mizar/server/traces.py steps kept of one trace
 TRACE_PACKETS_MAX 100 src/mizar/server/traces.py packets sent by one trace
 TRACE_SECONDS_MAX 300 src/mizar/server/traces.py seconds for which one trace marks live packets
 FRAME_BYTES_MAX 67108864 src/mizar/agent/client.py bytes of one frame from the server
@@ -72,7 +72,7 @@ BATCH_ENTRIES_MAX 128 src/mizar/agent/client.py Updates that came together are a
 PROBES_PER_S_MAX 1000 src/mizar/agent/probes.py PROBEs that one agent sends; more holders take turns
 RECEIVED_BYTES_MAX 65536 src/mizar/agent/senders.py bytes of one answer to a traced packet that are looked at
 FILTERS_MAX 256 src/mizar/agent/traces.py endpoints traced at once on one host, by its agent
-REPORTS_MAX 2000 src/mizar/agent/traces.py reports of traced packets in one message; more are only counted
+REPORTS_MAX 500 src/mizar/agent/traces.py reports of traced packets in one message; more are only counted
 EVENTS_MAX 32768 src/mizar/store/log.py events kept for watches; one further behind starts over
 GROUP_MAX 512 src/mizar/store/sqlite.py transactions committed together
 """

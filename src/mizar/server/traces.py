@@ -17,8 +17,8 @@ from mizar.model import addresses, errors, reports, resources
 from mizar.plan import stream
 from mizar.server import controller, explain
 
-TRACES_MAX: Final = 256  # traces kept, running ones included
-TRACE_STEPS_MAX: Final = 2000  # steps kept of one trace
+TRACES_MAX: Final = 64  # traces kept, running ones included
+TRACE_STEPS_MAX: Final = 1000  # steps kept of one trace
 TRACE_PACKETS_MAX: Final = 100  # packets sent by one trace
 TRACE_SECONDS_MAX: Final = 300  # seconds for which one trace marks live packets
 TRACE_KEPT_S: Final = 300.0
@@ -80,6 +80,9 @@ class Traces:
         for report in told.reports:
             if trace := self._by_number.get(report.trace):
                 trace.add(self._step(host, trace, report))
+        # Whose they were isn't known: each of these traces may have lost so many.
+        for trace in {t for r in told.reports if (t := self._by_number.get(r.trace))}:
+            trace.omitted += told.lost
 
     def finish(self, done: stream.TraceDone) -> None:
         if trace := self._traces.get(done.trace):
