@@ -86,7 +86,7 @@ static __always_inline int lookup_return(void *context, bool in_xdp,
 		return REASON_LEFT_TO_TCX;
 	if (!outer_store(context, in_xdp, &outer) ||
 	    !packet_write(context, in_xdp, OUTER_HEADERS, &returned, sizeof(returned)) ||
-	    !packet_sent(in_xdp, config))
+	    !packet_returned(in_xdp, config, &passage->next))
 		return REASON_REDIRECT_FAILED;
 	passage->answered = true;
 	return reason;

@@ -50,6 +50,16 @@ static __always_inline bool packet_sent(bool in_xdp, const struct host_config *c
 	return in_xdp || bpf_redirect_neigh(config->uplink_ifindex, 0, 0, 0) == TC_ACT_REDIRECT;
 }
 
+/* Back to where it came from. That may be this very host, to which no neighbour leads: then in
+ * again by the uplink. XDP has left it to tcx, having found no next hop. */
+static __always_inline bool packet_returned(bool in_xdp, const struct host_config *config,
+					    const struct address *to)
+{
+	if (!in_xdp && address_equal(to, ADDRESS(config->host)))
+		return bpf_redirect(config->uplink_ifindex, BPF_F_INGRESS) == TC_ACT_REDIRECT;
+	return packet_sent(in_xdp, config);
+}
+
 /* From this host to another: the outer header alone changes. */
 static __always_inline void outer_rewrite(struct iphdr *outer, struct udphdr *udp,
 					  const struct host_config *config,

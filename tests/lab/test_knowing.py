@@ -107,6 +107,21 @@ def test_what_explain_says_is_what_happens_to_real_packets(lab: fleet.Lab, case:
     assert [heard == "echo reply" for heard in answer["trace"]["answers"]] == [arrives] * 3
 
 
+def test_a_sender_is_told_though_the_table_without_an_entry_is_its_own_hosts(lab: fleet.Lab) -> None:
+    """A packet to nobody, by a router elsewhere and the switch that the sender's host holds."""
+    sender = lab.workload("blue/web1").host
+    for last in range(100, 250):
+        address = f"10.0.2.{last}"
+        _, answer = known(lab, "explain", "blue/web1", address)
+        hosts = [step["host"] for step in answer["first"]["steps"]]
+        if hosts[0] == hosts[-1] == sender != hosts[1]:
+            break
+    else:
+        pytest.fail("no address of this network takes that way")
+    _, answer = known(lab, "trace", "blue/web1", address)
+    assert answer["trace"]["answers"] == ["ICMP 3/1 (host unreachable) from 10.0.1.1"] * 2
+
+
 def test_the_ways_are_those_that_their_names_say(lab: fleet.Lab) -> None:
     """So that the cases above don't all walk one way."""
     reasons = {}
