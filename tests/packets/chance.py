@@ -363,10 +363,11 @@ class Chance:
         body = bytes([kind, self.some((0, 0, 0, 0, 1))]) + bytes(6)
         body += target if kind in (135, 136) else b""
         body += bytes([1, 1]) + self.some(MACS) if self.likely(60) else b""
-        body = self.short(body)
-        head = struct.pack(
-            "!IHBB", 6 << 28, len(body), packets.ICMPV6, self.some((255,) * 5 + (64,))
-        )
+        protocol, body = packets.ICMPV6, self.short(body)
+        if self.likely(10):
+            protocol, body = self.extension(protocol, body)
+        hops = self.some((255,) * 5 + (64,))
+        head = struct.pack("!IHBB", 6 << 28, len(body), protocol, hops)
         return head + source + self.some((address("ff02::1"), target)) + body
 
     def dhcp(self, own: list[bytes], mac: bytes) -> bytes:
