@@ -242,6 +242,26 @@ def test_what_the_uplink_itself_drops_is_a_row_of_the_host(lab: fleet.Lab) -> No
     )
 
 
+def test_what_the_kernel_drops_after_the_program_is_a_row_of_the_host(lab: fleet.Lab) -> None:
+    """A host that the underlay has no route to: the program counted packets to it as sent."""
+    source, target = lab.workload("blue/web1"), lab.workload("blue/db2")
+    place = next(h.address for h in lab.layout.hosts if h.name == target.host)
+    chosen = ("--host", source.host, "--reason", "LOST")
+    before = sum(int(str(row["packets"])) for row in lost(lab, *chosen))
+    route = ["ip", "route", "add", "unreachable", place]
+    try:
+        assert lab.run_in(lab.netns(source.host), route).returncode == 0
+        code, answer = known(lab, "trace", "blue/web1", "blue/db2", "--count", "3")
+    finally:
+        route[2] = "del"
+        lab.run_in(lab.netns(source.host), route)
+    assert code == 1
+    assert {host for host, _, _ in traced(answer, 3)} == {source.host}
+    labkit.until(
+        lambda: sum(int(str(row["packets"])) for row in lost(lab, *chosen)) > before, "lost packets"
+    )
+
+
 def plug(lab: fleet.Lab, host: str, state: str) -> None:
     """The underlay's end of a host's uplink."""
     done = lab.run_in(lab.netns("underlay"), ["ip", "link", "set", host, state])
