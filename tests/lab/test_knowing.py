@@ -107,7 +107,7 @@ def test_what_explain_says_is_what_happens_to_real_packets(lab: fleet.Lab, case:
     assert [heard == "echo reply" for heard in answer["trace"]["answers"]] == [arrives] * 3
 
 
-def test_a_sender_is_told_though_the_table_without_an_entry_is_its_own_hosts(lab: fleet.Lab) -> None:
+def test_a_sender_is_told_though_the_table_without_an_entry_is_its_hosts(lab: fleet.Lab) -> None:
     """A packet to nobody, by a router elsewhere and the switch that the sender's host holds."""
     sender = lab.workload("blue/web1").host
     for last in range(100, 250):
