@@ -121,12 +121,7 @@ class Fleet:
     async def __aenter__(self):
         for host in ADDRESSES:
             namespaces.create(self.host(host))
-        ends = [["netns", self.host(host), "name", "wire0"] for host in ADDRESSES]
-        command("ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1])
-        for host, address in ADDRESSES.items():
-            for words in (["addr", "add", f"{address}/24", "dev", "wire0"],
-                          ["link", "set", "wire0", "up"], ["link", "set", "lo", "up"]):  # fmt: skip
-                command("ip", "-n", self.host(host), *words)
+        self.join_wires()
         await self.serve()
         return self
 
@@ -140,6 +135,15 @@ class Fleet:
             self.clean(host)
             namespaces.remove(self.host(host))
         self.log.close()
+
+    def join_wires(self):
+        """A veth between the hosts, with their addresses."""
+        ends = [["netns", self.host(host), "name", "wire0"] for host in ADDRESSES]
+        command("ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1])
+        for host, address in ADDRESSES.items():
+            for words in (["addr", "add", f"{address}/24", "dev", "wire0"],
+                          ["link", "set", "wire0", "up"], ["link", "set", "lo", "up"]):  # fmt: skip
+                command("ip", "-n", self.host(host), *words)
 
     def host(self, host):
         return f"{self.name}-{host}"

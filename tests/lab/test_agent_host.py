@@ -217,6 +217,46 @@ def test_a_hint_makes_a_one_way_flow_direct(tmp_path):
     fleet_of(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["link set wire0 mtu 1400"],
+        ["addr del 192.0.2.1/24 dev wire0", "addr add 192.0.2.77/24 dev wire0"],
+    ],
+    ids=["MTU", "address"],
+)
+def test_an_uplink_that_changes_is_registered_anew(tmp_path, change):
+    async def scenario(fleet):
+        await fleet.start("alpha")
+        first = await fleet.hellos.get()
+        for words in change:
+            agents.command("ip", "-n", fleet.host("alpha"), *words.split())
+        again = await asyncio.wait_for(fleet.hellos.get(), 10)
+        assert (first.underlay_mtu, first.address) == (1500, "192.0.2.1")
+        expected = (1400, "192.0.2.1") if len(change) == 1 else (1500, "192.0.2.77")
+        assert (again.underlay_mtu, again.address) == expected
+        await fleet.acknowledged("alpha", 1)
+        assert await fleet.ping(10, 11) == 3
+
+    fleet_of(tmp_path, scenario)
+
+
+def test_an_uplink_that_vanished_is_waited_for_and_attached_again(tmp_path):
+    async def scenario(fleet):
+        await start_both(fleet, "xdp")
+        agents.command("ip", "-n", fleet.host("alpha"), "link", "del", "wire0")
+        await asyncio.sleep(0.5)
+        assert await fleet.ping(10, 11) == 3
+        fleet.join_wires()
+        for _ in range(100):
+            if await fleet.ping(10, 20, count=1) == 1:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("no way through the new uplink")
+
+    fleet_of(tmp_path, scenario)
+
+
 def test_cleanup_removes_every_trace_and_may_be_repeated(tmp_path):
     async def scenario(fleet):
         await fleet.start("alpha", "xdp")

@@ -28,6 +28,11 @@ T = TypeVar("T")
 
 IDLE_S = 3600.0
 REPAIR_PAUSE_S = 1.0
+UPLINK_SETTLE_S = 0.2
+
+
+class UplinkChangedError(Exception):
+    """Another address, MTU or interface: what this agent was started with isn't true any more."""
 
 
 class Host:
@@ -55,6 +60,7 @@ class Host:
         self._told: list[stream.Failure] = []
         self._changed = asyncio.Event()
         self._vanished: asyncio.Queue[str] = asyncio.Queue()
+        self._touched = asyncio.Event()
         self._reporting = False  # the server takes reports
         reasons = [name.removeprefix("REASON_") for name in path.types.enum("reason")]
         errors = functools.partial(interface_errors.read, wire.name)
@@ -94,7 +100,7 @@ class Host:
             self._traces.take(request)
 
     async def run(self, server: str) -> None:
-        """Serves until cancelled."""
+        """Serves until cancelled, or until the uplink isn't what it was any more."""
         stream_client = client.Client(server, self)
         self._traces = self._tracing(stream_client)
         await self._in_worker(self._traces.clear)
@@ -108,6 +114,9 @@ class Host:
                 group.create_task(self._heal_for_ever())
                 group.create_task(self._probes.run(self._holders))
                 group.create_task(self._report_drops_for_ever(stream_client))
+                group.create_task(self._watch_uplink())
+        except* UplinkChangedError as error:
+            log.warning("the uplink has changed", what=str(error.exceptions[0]))
         finally:
             asyncio.get_running_loop().remove_reader(monitor.fileno())
             monitor.close()
@@ -186,6 +195,16 @@ class Host:
             await self._attempt(functools.partial(self._sync.heal, name))
             self._changed.set()
 
+    async def _watch_uplink(self) -> None:
+        """Ends the run with `UplinkChangedError` once the uplink is another, or none."""
+        while True:
+            await self._touched.wait()
+            await asyncio.sleep(UPLINK_SETTLE_S)
+            self._touched.clear()
+            now = await self._in_worker(functools.partial(uplink.found, self._wire.name))
+            if now != self._wire:
+                raise UplinkChangedError(f"{self._wire} is now {now or 'gone, or not fit for use'}")
+
     async def _report_drops_for_ever(self, stream_client: client.Client) -> None:
         while True:
             await asyncio.sleep(drops.REPORT_EVERY_S)
@@ -204,6 +223,7 @@ class Host:
             await asyncio.sleep(REPAIR_PAUSE_S)
 
     def _notice(self, monitor: netlink.Monitor) -> None:
+        self._touched.set()
         for name in monitor.deleted():
             if plumbing.INTERFACE.fullmatch(name):
                 self._vanished.put_nowait(name)

@@ -47,14 +47,25 @@ def run(
     with _explained(), _alone(pin_path):
         _check(server, name, mode)
         wire = uplinks.inspect(uplink)
-        path = datapath.prepare(Path(pin_path), links.tcx_supported())
+        while _serve(server, wire, name, mode, pin_path, namespace_prefix):
+            wire = uplinks.wait(uplink)
+
+
+def _serve(
+    server: str, wire: uplinks.Uplink, name: str, mode: str, pin_path: str, prefix: str
+) -> bool:
+    """Serves with this uplink; False after a signal, True once the uplink is another."""
+    with contextlib.ExitStack() as open_things:
+        path = open_things.enter_context(
+            contextlib.closing(datapath.prepare(Path(pin_path), links.tcx_supported()))
+        )
         chosen = start(path, wire, mode)
-        agent = _agent(name, wire, chosen, path, namespace_prefix)
+        endpoint_mtu = wire.mtu - tables.TUNNEL_OVERHEAD
+        plumber = plumbing.Plumbing(path.pins, path.attachments, prefix, endpoint_mtu)
+        open_things.enter_context(contextlib.closing(plumber))
+        agent = _agent(name, wire, chosen, path, plumber)
         log.info("agent runs", host=name, uplink=wire.name, address=wire.address, mode=chosen)
-        try:
-            asyncio.run(_until_signalled(agent, server))
-        finally:
-            path.close()
+        return asyncio.run(_until_signalled(agent, server))
 
 
 def cleanup(pin_path: str = str(pins.DEFAULT)) -> None:
@@ -105,23 +116,28 @@ def start(path: datapath.Datapath, wire: uplinks.Uplink, wanted: str) -> str:
 
 
 def _agent(
-    name: str, wire: uplinks.Uplink, mode: str, path: datapath.Datapath, prefix: str
+    name: str,
+    wire: uplinks.Uplink,
+    mode: str,
+    path: datapath.Datapath,
+    plumber: plumbing.Plumbing,
 ) -> host.Host:
-    endpoint_mtu = wire.mtu - tables.TUNNEL_OVERHEAD
-    plumber = plumbing.Plumbing(path.pins, path.attachments, prefix, endpoint_mtu)
     desired = sync.Sync(mirror.Mirror(path.maps, path.make_room), plumber)
     asking = probes.Wire(path.types, wire.address)
     probing = probes.Probes(asking, path.maps["silent_holders"])
     return host.Host(name, wire, mode, path, desired, probing)
 
 
-async def _until_signalled(agent: host.Host, server: str) -> None:
+async def _until_signalled(agent: host.Host, server: str) -> bool:
+    """False after a signal, True when the agent has ended by itself."""
     task = asyncio.ensure_future(agent.run(server))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+        return True
     log.info("agent stopped; traffic goes on")
+    return False
 
 
 @contextlib.contextmanager

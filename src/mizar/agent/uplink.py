@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
+
+import structlog
 
 from mizar.datapath import ethtool, netlink
 
@@ -23,6 +26,9 @@ NATIVE_XDP = frozenset(
 """Drivers with native XDP (the kernel's drivers/net, ndo_bpf), by ethtool's name."""
 
 MTU_MIN = 1280
+WAIT_POLL_S = 0.2
+
+log = structlog.get_logger()
 
 
 class UplinkError(Exception):
@@ -57,6 +63,33 @@ def inspect(name: str) -> Uplink:
             raise UplinkError(f"uplink {name} has MTU {link.mtu}; at least {MTU_MIN} is needed")
         address = _address(name, route.addresses(link.number))
     return Uplink(name, link.number, address, link.mtu, ethtool.driver(name))
+
+
+def found(name: str) -> Uplink | None:
+    """The uplink as it is now, be it up or down; None while it can't be used."""
+    with netlink.Route() as route:
+        link = route.link(name)
+        try:
+            address = _address(name, route.addresses(link.number)) if link else ""
+            driver = ethtool.driver(name) if link else ""
+        except (UplinkError, OSError):
+            return None
+    if link is None or link.mtu < MTU_MIN:
+        return None
+    return Uplink(name, link.number, address, link.mtu, driver)
+
+
+def wait(name: str) -> Uplink:
+    """Returns when the uplink is fit for use; says once why it isn't yet."""
+    told = ""
+    while True:
+        try:
+            return inspect(name)
+        except UplinkError as error:
+            if str(error) != told:
+                log.warning("waiting for the uplink", reason=str(error))
+                told = str(error)
+        time.sleep(WAIT_POLL_S)
 
 
 def _address(name: str, interfaces: Iterable[str]) -> str:

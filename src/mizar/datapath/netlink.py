@@ -24,7 +24,7 @@ RTM_NEWNEIGH = 28
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x100, 0x200, 0x400, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-RTMGRP_LINK = 1
+RTMGRP_LINK, RTMGRP_IPV4_IFADDR = 0x1, 0x10
 NLMSGERR_ATTR_MSG = 1
 NLA_F_NESTED = 0x8000
 
@@ -367,13 +367,13 @@ def _refusal(flags: int, body: bytes) -> NetlinkError | None:
 
 
 class Monitor:
-    """Tells which links of this namespace were deleted; never blocks."""
+    """Wakes up when a link or an IPv4 address of this namespace changes; never blocks."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
-        self._socket.bind((0, RTMGRP_LINK))
+        self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))
 
     def fileno(self) -> int:
         return self._socket.fileno()
