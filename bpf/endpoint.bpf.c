@@ -14,6 +14,7 @@
 #include "icmp.h"
 #include "location.h"
 #include "nd.h"
+#include "offload.h"
 #include "parse.h"
 #include "resize.h"
 #include "way.h"
@@ -527,7 +528,7 @@ static __always_inline int read_stages(struct __sk_buff *skb, struct departure *
 		return left;
 	passage->source = *source_of(d);
 	passage->destination = *destination_of(d);
-	return GO_ON;
+	return checksum_misplaced(skb, &d->packet.transport) ? REASON_MALFORMED : GO_ON;
 }
 
 /* Everything that can come of a packet but its being sent to another host. */
