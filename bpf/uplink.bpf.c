@@ -158,6 +158,36 @@ static __noinline int forward_tcx(struct __sk_buff *skb, const struct host_confi
 	return forward(skb, false, config, t, reason);
 }
 
+/* What data on the direct path has in front of it. */
+#define USUAL_HEADERS (OUTER_HEADERS + IDENTITY_PART_BYTES + INNER_HEADERS)
+
+/* Has this packet, Geneve to this host, other options than IDENTITY, or is it no data? */
+static __always_inline bool is_unusual(const struct frame *frame)
+{
+	struct geneve_header *geneve = frame->data + OUTER_HEADERS - sizeof(*geneve);
+
+	return (void *)(geneve + 1) <= frame->end &&
+	       (geneve->version_length != IDENTITY_PART_BYTES / 4 || geneve->flags);
+}
+
+/* Brings as much into one piece as will be read, and no more: beyond what a sender's kernel
+ * has put there itself, the kernel copies it, for every packet (ADR 11). */
+static __always_inline int headers_pull(struct __sk_buff *skb, const struct host_config *config,
+					struct tunnel *t)
+{
+	struct frame frame;
+	int left;
+
+	pull(skb, OUTER_HEADERS);
+	frame = frame_of_skb(skb);
+	left = outer_read(&frame, config, t);
+	if (left != GO_ON)
+		return left;
+	pull(skb, is_unusual(&frame) ? TUNNEL_HEADERS_MAX : USUAL_HEADERS);
+	frame = frame_of_skb(skb);
+	return outer_read(&frame, config, t);
+}
+
 static __always_inline int tcx_stages(struct __sk_buff *skb, struct tunnel *t,
 				      struct passage *passage)
 {
@@ -176,16 +206,10 @@ static __always_inline int tcx_stages(struct __sk_buff *skb, struct tunnel *t,
 	/* On a tagged packet the addresses are some other link's. */
 	if (skb->vlan_present)
 		return REASON_NOT_OURS;
-	pull(skb, OUTER_HEADERS);
-	frame = frame_of_skb(skb);
-	left = outer_read(&frame, config, t);
+	left = headers_pull(skb, config, t);
 	if (left != GO_ON)
 		return left;
-	pull(skb, TUNNEL_HEADERS_MAX);
 	frame = frame_of_skb(skb);
-	left = outer_read(&frame, config, t);
-	if (left != GO_ON)
-		return left;
 	left = tunnel_read(&frame, t);
 	if (left != GO_ON)
 		return left;
