@@ -205,6 +205,8 @@ static __always_inline int ipv6_answer(struct __sk_buff *skb, const struct depar
 
 	if (d->packet.ports == DHCP6_PORTS && is_udp(skb, d))
 		return dhcp6_answer(skb, d->config, d->port, d->packet.transport.offset);
+	if (nd_may_hide(&d->packet.transport, d->packet.hops))
+		return REASON_ND_IGNORED;
 	if (d->packet.transport.protocol != IPPROTO_ICMPV6)
 		return GO_ON;
 	type = transport_header(&d->packet.transport, frame.data + sizeof(struct ethhdr), frame.end, 1);

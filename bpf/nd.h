@@ -214,6 +214,14 @@ static __always_inline bool is_nd(__u8 type)
 	return type >= ND_ROUTER_SOLICIT && type <= ND_REDIRECT;
 }
 
+/* Could neighbour discovery lie behind more headers than we read? A receiver reads them all
+ * (RFC 7113, 3), and takes the message for its link's: nothing on the way changes 255. */
+static __always_inline bool nd_may_hide(const struct transport *transport, __u8 hop_limit)
+{
+	return hop_limit == ND_HOPS && !transport->offset && !transport->later_fragment &&
+	       (transport->protocol == IPPROTO_ICMPV6 || is_extension(transport->protocol));
+}
+
 /* `extended`: extension headers are in front of the ICMPv6 header. */
 static __noinline int nd_answer(struct __sk_buff *skb, const struct host_config *config,
 				const struct port *port, bool extended)

@@ -173,6 +173,34 @@ def test_what_may_be_sent_and_what_not(host: Host, reason: str, packet: bytes) -
     assert host.run("endpoint", packet).reason == reason
 
 
+def hidden(kinds: list[int], last: int, words: int = 0, hops: int = 255) -> bytes:
+    """To a neighbour; what `last` is can't be read."""
+    return sent6(B6, hlim=hops, **chained(kinds, last, words))
+
+
+@pytest.mark.parametrize(
+    ("reason", "packet"),
+    [
+        ("ND_IGNORED", hidden([DESTINATION] * 7, ICMPV6)),
+        ("ND_IGNORED", hidden([DESTINATION, 60], ICMPV6, words=19)),
+        ("ND_IGNORED", hidden([DESTINATION], ICMPV6, words=20)),
+        ("ND_IGNORED", hidden([FRAGMENT] + [60] * 6, ICMPV6)),
+        ("DELIVERED_SAME_HOST", hidden([DESTINATION] * 7, ICMPV6, hops=254)),
+        ("DELIVERED_SAME_HOST", hidden([DESTINATION] * 6, NO_NEXT)),
+        ("DELIVERED_SAME_HOST", hidden([DESTINATION], TCP_NUMBER, words=20)),
+        (
+            "DELIVERED_SAME_HOST",
+            sent6(B6, hlim=255, nh=FRAGMENT, extensions=fragment(ICMPV6, offset=8)),
+        ),
+    ],
+    ids=named,
+)
+def test_what_may_hide_neighbour_discovery_stays_here(
+    host: Host, reason: str, packet: bytes
+) -> None:
+    assert host.run("endpoint", packet).reason == reason
+
+
 @pytest.mark.parametrize(
     ("gso_size", "reason"), [(1382, "ENCAPSULATION_FAILED"), (1383, "TOO_BIG")]
 )

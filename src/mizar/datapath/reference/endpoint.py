@@ -11,7 +11,7 @@ from mizar.datapath.reference import (
     packets,
     scope,
 )
-from mizar.datapath.reference.constants import MARK_ASK, MARK_LOOKUP
+from mizar.datapath.reference.constants import HEADERS_READ, MARK_ASK, MARK_LOOKUP
 from mizar.datapath.reference.outcome import (
     PORT_UNREACHABLE,
     TIME_EXCEEDED,
@@ -79,11 +79,22 @@ def _step_6(run: Passage, port: Port, packet: Datagram) -> End | None:
             return dhcp.dhcp4(run, port, packet)
         if ends == (False, 546, 547):
             return dhcp.dhcp6(run, port, packet)
+    if _may_hide_discovery(packet):
+        return End("ND_IGNORED")
     if not packet.is_ipv4 and transport.protocol == ICMPV6:
         kind = packet.upper(1)
         if kind and ROUTER_SOLICITATION <= kind[0] <= REDIRECT:
             return neighbours.discovery(run, port, packet)
     return None
+
+
+def _may_hide_discovery(packet: Datagram) -> bool:
+    """Behind more headers than are read: its receiver reads them all."""
+    transport = packet.transport
+    found = 0 < transport.at < HEADERS_READ - ETHERNET_BYTES
+    if packet.is_ipv4 or packet.hops != neighbours.HOPS or found or transport.later:
+        return False
+    return transport.protocol == ICMPV6 or transport.protocol in packets.EXTENSIONS
 
 
 def _step_7(run: Passage, port: Port, frame: bytes, packet: Datagram) -> End:

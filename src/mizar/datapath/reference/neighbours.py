@@ -29,6 +29,7 @@ OPTION_SOURCE_MAC, OPTION_TARGET_MAC, OPTION_PREFIX, OPTION_MTU = 1, 2, 3, 5
 MANAGED, ON_LINK = 0x80, 0x80
 ROUTER_LIFETIME_S = 65535
 FOREVER = 0xFFFFFFFF
+HOPS = 255
 
 
 def arp(run: Passage, port: Port, frame: bytes) -> End:
@@ -63,7 +64,7 @@ def router_link_local(run: Passage) -> Address:
 def discovery(run: Passage, port: Port, packet: Datagram) -> End:
     """Raises Drop."""
     message = packet.data[packet.transport.at : packet.length]
-    if packet.transport.extended or packet.hops != 255:
+    if packet.transport.extended or packet.hops != HOPS:
         return End("ND_IGNORED")
     if len(message) < 8:
         raise Drop("TRUNCATED")
@@ -115,6 +116,6 @@ def _advertisement(
     """To who asked; to all nodes when it asked from no address."""
     to = ALL_NODES if asker == NOWHERE else asker
     message = packets.over_ipv6(sender, to, ICMPV6, message, checksum_at=2)
-    ip = packets.ipv6(sender, to, ICMPV6, message, hops=255)
+    ip = packets.ipv6(sender, to, ICMPV6, message, hops=HOPS)
     ethernet = packets.ethernet(port.mac, run.config.router_mac, IPV6)
     return back(run, "ND_ANSWERED", ethernet + ip)
