@@ -13,7 +13,7 @@ from mizar.client import rest
 from mizar.model import resources
 
 MEMBERS_MAX: Final = 12
-WIDTH: Final = 17
+WIDTH: Final = 22  # of a name, its indentation and colon: `secondaryAddresses` fits
 _SHOWN_ABOVE: Final = ("phase", "message")
 
 
@@ -65,7 +65,7 @@ def _section(title: str, fields: dict[str, Any]) -> Iterator[str]:
 
 
 def _field(name: str, value: str) -> str:
-    return f"{name + ':':<{WIDTH}}{value}"
+    return f"{name + ':':<{WIDTH - 1}} {value}"
 
 
 def _text(value: object) -> str:
