@@ -79,12 +79,31 @@ def test_nothing_lost_is_said_so(server):
     assert "Nothing was lost." in result.stderr
 
 
+def test_a_host_whose_agent_is_gone_is_not_called_free_of_losses(server):
+    async def whole():
+        async with serverkit.Agents(server) as agents:
+            gone, _ = await agents.join("h1", "h2")
+            await gone.disconnect()
+            await serverkit.eventually(
+                lambda: "not known of h1: the agent" in server.mizar("drops").stderr
+            )
+        with serverkit.Server.client(server) as client:
+            await asyncio.to_thread(serverkit.apply, client, *serverkit.shop(["a"], ["h1"]))
+        asked = (["--host", "h1"], ["--endpoint", "acme/a"], ["--endpoint", "acme/none"])
+        return [server.mizar("drops", *words).stderr for words in asked]
+
+    said = "not known of h1: the agent is not connected\n"
+    refused = "error: Endpoint acme/none: it doesn't exist; see mizar get endpoints -n acme\n"
+    assert asyncio.run(whole()) == [said, said, refused]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (["--reason", "NO_SUCH"], 2, "reason 'NO_SUCH': no such one; see mizar reasons"),
         (["--endpoint", "a"], 2, "which tenant? write TENANT/a, or give -n TENANT"),
         (["-n", "none"], 1, "Tenant none: it doesn't exist; see mizar get tenants"),
+        (["--host", "none"], 1, "Host none: it doesn't exist; see mizar get hosts"),
     ],
 )
 def test_what_makes_no_sense_is_refused(server, words, code, message):

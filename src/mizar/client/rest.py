@@ -47,10 +47,11 @@ Resources = list[resources.Resource]
 
 
 class Losses(msgspec.Struct, frozen=True):
-    """``omitted``: rows that the server had no room for."""
+    """``omitted``: rows that the server had no room for. ``silent``: hosts whose agent is gone."""
 
     items: list[reports.Loss]
     omitted: int = 0
+    silent: list[str] = []
 
 
 class _LossEvent(msgspec.Struct, frozen=True):
@@ -142,7 +143,7 @@ class Client:
     def drops(self, tenant: str = "", **chosen: str) -> Losses:
         """What was lost, by host, of one tenant if given; ``chosen``: host, endpoint, vpc, reason.
 
-        A `NotFound` when there is no such tenant.
+        A `NotFound` when there is no such tenant, host or endpoint.
         """
         return self._send(_losses, "GET", _scoped("drops", tenant) + _query(**chosen))
 

@@ -112,10 +112,17 @@ class _Knowing:
     async def drops(self, request: requests.Request) -> responses.Response:
         if tenant := request.path_params.get("tenant"):
             _found(self._controller, resources.Key("Tenant", "", tenant))
+        asked = request.query_params
+        if host := asked.get("host", ""):
+            _found(self._controller, resources.Key("Host", "", host))
+        if tenant and (name := asked.get("endpoint")):
+            found = _found(self._controller, resources.Key("Endpoint", tenant, name))
+            assert isinstance(found, resources.Endpoint)
+            host = host or found.status.host
         chosen = drops.selection(request)
         if bodies.flag(request, "watch") and request.method == "GET":
             return responses.StreamingResponse(self._drops.lines(chosen), media_type=drops.LINES)
-        return _json(self._drops.losses(chosen))
+        return _json(self._drops.losses(chosen, host))
 
     async def explain(self, request: requests.Request) -> responses.Response:
         question = explain.Question(

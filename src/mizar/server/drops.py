@@ -38,10 +38,12 @@ class LossEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LossList(msgspec.Struct, frozen=True):
-    """``omitted``: rows that there was no room for."""
+    """``omitted``: rows that there was no room for. ``silent``: hosts asked about whose agent is
+    gone, and with it what it would tell."""
 
     items: list[reports.Loss]
     omitted: int
+    silent: list[str]
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -82,11 +84,14 @@ class Drops:
             del self._rows[host, key]
         self._omitted.pop(host, None)
 
-    def losses(self, chosen: Callable[[reports.Loss], bool]) -> LossList:
-        """Rows by host, the latest change last."""
+    def losses(self, chosen: Callable[[reports.Loss], bool], host: str = "") -> LossList:
+        """Rows by host, the latest change last; ``host``: the one that alone is asked about."""
         found = [loss for loss in map(self._told, self._rows) if chosen(loss)]
         found.sort(key=lambda loss: loss.host)
-        return LossList(found, sum(map(len, self._omitted.values())))
+        hosts = [one.metadata.name for one in self._controller.ledger.state.list("Host")]
+        connected = self._controller.readiness.is_connected
+        silent = [name for name in hosts if host in ("", name) and not connected(name)]
+        return LossList(found, sum(map(len, self._omitted.values())), silent)
 
     async def lines(self, chosen: Callable[[reports.Loss], bool]) -> AsyncIterator[bytes]:
         """A watch: what there is, then what changes, until the server stops."""

@@ -82,8 +82,7 @@ def _drops_paths() -> dict[str, Any]:
         ("listAllDrops", "/v1/drops", []),
         ("listDrops", "/v1/tenants/{tenant}/drops", [_path_parameter("tenant")]),
     ):
-        errors = (404, *_ERRORS["query"]) if scope else _ERRORS["query"]
-        operation = _operation(name, 200, _named("LossList"), errors)
+        operation = _operation(name, 200, _named("LossList"), (404, *_ERRORS["query"]))
         operation["responses"]["200"]["content"][drops.LINES] = {"schema": _named("LossEvent")}
         paths[path] = {"get": {**operation, "parameters": queries}, "parameters": scope}
     return paths

@@ -16,6 +16,7 @@ from mizar.datapath import interface_errors, reasons
 from mizar.model import reports
 
 RETRY_S: Final = 1.0
+NAMES_MAX: Final = 8  # hosts named in one line
 _TEXTS: Final = {one.name: one.text for one in reasons.REASONS} | interface_errors.TEXTS
 _HEADER: Final = ("HOST", "WHOSE", "REASON", "PACKETS", "RATE", "LAST", "FROM", "TO", "MEANING")
 
@@ -34,8 +35,9 @@ def command(
     """Show lost packets by host, endpoint and reason, as counted since the host's maps were made.
 
     Of one tenant with -n, else of all and of the hosts themselves. Agents report every second.
-    RATE is packets a second, LAST how long ago there were more of them, FROM and TO are the
-    last one's addresses. Where the endpoint isn't known, WHOSE is the VPC, if that is.
+    RATE is packets a second, LAST how long ago there were more of them (-: not since the agent
+    connected), FROM and TO are the last one's addresses. Where the endpoint isn't known, WHOSE
+    is the VPC, if that is.
     """
     found = scope.current(ctx)
     tenant, _, name = endpoint.rpartition("/")
@@ -63,8 +65,12 @@ def _print(found: rest.Losses, form: str | None) -> None:
         click.echo(printing.as_json(data) if form == "json" else printing.as_yaml(data))
     elif found.items:
         printing.Table(_HEADER).print([_row(loss) for loss in found.items])
-    else:
+    elif not found.silent:
         click.echo("Nothing was lost.", err=True)
+    if found.silent:
+        names = ", ".join(found.silent[:NAMES_MAX])
+        more = f" and {len(found.silent) - NAMES_MAX} more" if found.silent[NAMES_MAX:] else ""
+        click.echo(f"not known of {names}{more}: the agent is not connected", err=True)
     if found.omitted:
         click.echo(f"{found.omitted} more rows: the server has no room for them", err=True)
 
