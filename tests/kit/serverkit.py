@@ -105,18 +105,18 @@ def resource(kind, name, tenant="", labels=None, **spec):
     return {"apiVersion": "mizar/v1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def shop(endpoints=(), hosts=(), **network):
-    """A tenant ``acme`` with one VPC, one network and endpoints at hosts (or where it pleases)."""
+def shop(endpoints=(), hosts=(), tenant="acme", **network):
+    """A tenant with one VPC, one network and endpoints at hosts (or where it pleases)."""
     return [
-        resource("Tenant", "acme"),
-        resource("VPC", "prod", "acme", cidrs=["10.0.0.0/16"]),
-        resource("Network", "web", "acme", **{"vpc": "prod", "cidrs": ["10.0.0.0/22"]} | network),
-        *(endpoint(name, host) for name, host in zip(endpoints, hosts, strict=True)),
+        resource("Tenant", tenant),
+        resource("VPC", "prod", tenant, cidrs=["10.0.0.0/16"]),
+        resource("Network", "web", tenant, **{"vpc": "prod", "cidrs": ["10.0.0.0/22"]} | network),
+        *(endpoint(name, host, tenant) for name, host in zip(endpoints, hosts, strict=True)),
     ]
 
 
-def endpoint(name, host=""):
-    return resource("Endpoint", name, "acme", network="web", host=host)
+def endpoint(name, host="", tenant="acme"):
+    return resource("Endpoint", name, tenant, network="web", host=host)
 
 
 def phase(client, path):

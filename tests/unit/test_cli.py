@@ -132,12 +132,13 @@ def test_nothing_found_is_no_failure(server: mizarcli.Server) -> None:
 def test_describe_tells_what_it_waits_for_and_what_belongs_to_it(shop: mizarcli.Server) -> None:
     serverkit.until(lambda: "Because:" in shop.done("describe", "ep", "web1", "-n", "acme"))
     text = shop.done("describe", "ep", "acme/web1")
+    assert "  secondaryAddresses: -" in text
     for line in (
-        "Labels:          app=shop",
-        "Phase:           Pending",
-        "Because:         waiting for host h1 (not connected)",
-        "  network:       web",
-        "  addresses:     10.0.1.2",
+        "Labels:               app=shop",
+        "Phase:                Pending",
+        "Because:              waiting for host h1 (not connected)",
+        "  network:            web",
+        "  addresses:          10.0.1.2",
         "  network/acme/web  Ready  10.0.1.0/24",
         "  host/h1  Pending  192.0.2.1",
     ):

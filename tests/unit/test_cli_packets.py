@@ -41,20 +41,20 @@ def acting(server, work, *answer):
 
 
 async def answered(h1, h2, last, heard="echo reply", error=""):
-    """One packet leaves h1 directly and ends on h2 for a reason."""
+    """One packet leaves h1 directly and ends on h2 for a reason; "": h2's agent has gone."""
     request = await serverkit.eventually(lambda: h1.traces and h1.traces[0])
     ends = ("10.0.0.2", "10.0.0.3")
     sent = stream.TraceReport(
         request.trace, "endpoint", "SENT_DIRECT", 1, 1, *ends, h2.hello.address
     )
     arrived = stream.TraceReport(request.trace, "uplink_tcx", last, 1, 1, *ends)
-    await h2.send(stream.TraceReports([arrived]))
+    await (h2.send(stream.TraceReports([arrived])) if last else h2.disconnect())
     await h1.send(stream.TraceReports([sent]))
     await h1.send(stream.TraceDone(request.trace, [] if error else [heard], error, ends[0]))
 
 
 def test_explain_tells_each_step_with_table_and_entry_and_the_end(server):
-    result = acting(server, lambda: server.mizar("explain", "acme/a", "b"))
+    result = acting(server, lambda: server.mizar("explain", "acme/a", "endpoint/acme/b"))
     assert result.exit_code == 0
     assert "acme/a: icmp, 10.0.0.2 to 10.0.0.3" in result.stdout
     assert "Next packets: delivered to acme/b on h2" in result.stdout
@@ -88,6 +88,13 @@ def test_a_trace_that_went_another_way_says_where(server):
     assert "last seen on h2: NOT_HERE (this host holds neither" in result.stdout
     rows = [line.split() for line in result.stdout.splitlines() if "differs" in line]
     assert ["h2", "uplink_tcx", "DELIVERED", "NOT_HERE", "-", "differs"] in rows
+
+
+def test_a_trace_says_whose_agent_can_not_report(server):
+    result = acting(server, lambda: server.mizar("trace", "acme/a", "b", "--count", "1"), "")
+    assert result.exit_code == 1
+    assert "last seen on h1: SENT_DIRECT" in result.stdout
+    assert "note: host h2's agent is not connected" in result.stdout
 
 
 def test_a_trace_that_could_not_be_sent_says_why(server):

@@ -95,6 +95,8 @@ def test_explain_says_what_makes_its_answer_uncertain(server, client):
         ({"to": "b", "protocol": "udp", "port": "70000"}, 422, "isn't between 0 and 65535"),
         ({"to": "b", "port": "x"}, 400, "query port: 'x' is not a number"),
         ({"to": "b", "bytes": "65536"}, 422, "65536 is no length of an IP packet"),
+        ({"to": "b", "bytes": "27"}, 422, "no length of an IP packet that holds icmp; give 28 to"),
+        ({"to": "other/b"}, 422, "it is in VPC other/prod, Endpoint acme/a in VPC acme/prod"),
         ({"to": "a"}, 422, "10.0.0.2 is its own address"),
         ({"to": "fd00::1"}, 422, "it has no IPv6 address to send to fd00::1 from"),
     ],
@@ -102,6 +104,7 @@ def test_explain_says_what_makes_its_answer_uncertain(server, client):
 def test_questions_that_make_no_sense_are_refused(server, client, query, status, message):
     serverkit.apply(client, serverkit.resource("Host", "h1", address="192.0.2.1"))
     serverkit.apply(client, *serverkit.shop(["a", "b"], ["h1", "h1"]))
+    serverkit.apply(client, *serverkit.shop(["b"], ["h1"], tenant="other"))
     answer = client.get(f"{A}/explain", params=query)
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]

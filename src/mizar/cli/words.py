@@ -38,11 +38,13 @@ def keys(words: Sequence[str], within: scope.Scope) -> list[resources.Key]:
 
 def endpoint(word: str, within: scope.Scope) -> resources.Key:
     """The endpoint meant by ``NAME``, ``TENANT/NAME`` or ``endpoint/TENANT/NAME``."""
-    kind = registry.KINDS["Endpoint"]
-    first, slash, rest = word.partition("/")
-    if slash and "/" in rest and _kind(first) is kind:
-        return _named(kind, rest, within)
-    return _named(kind, word, within)
+    return _named(registry.KINDS["Endpoint"], target(word), within)
+
+
+def target(word: str) -> str:
+    """An address, ``NAME``, ``TENANT/NAME`` or ``endpoint/TENANT/NAME``, without the kind."""
+    first, _, rest = word.partition("/")
+    return rest if "/" in rest and _kind(first) is registry.KINDS["Endpoint"] else word
 
 
 def text(key: resources.Key) -> str:

@@ -18,6 +18,7 @@ from mizar.model import addresses, reports
 from mizar.plan import entries
 
 IP_HEADER_BYTES: Final = {4: 20, 6: 40}
+_HEADER_BYTES: Final = {"icmp": 8, "tcp": 20, "udp": 8}
 SYN: Final = 0x02
 UPLINK: Final = 1  # its interface number; endpoints are numbered from the next on
 
@@ -79,6 +80,11 @@ def frame(mac: str, flow: reports.Flow) -> bytes:
     packet = make(*ends, protocol_number(flow.protocol, version), transport)
     ethertype = packets.IPV4 if version == 4 else packets.IPV6
     return packets.ethernet(tables.ROUTER_MAC, tables.mac_bytes(mac), ethertype) + packet
+
+
+def shortest(protocol: reports.Protocol, version: int) -> int:
+    """Bytes of an IP packet of that protocol without data."""
+    return IP_HEADER_BYTES[version] + _HEADER_BYTES[protocol]
 
 
 def protocol_number(protocol: reports.Protocol, version: int) -> int:

@@ -43,10 +43,7 @@ def explain(served: controller.Controller, question: Question) -> reports.Explan
     state = served.ledger.state
     asked = flow(state, question)
     source = question.source
-    network = state.network(source.metadata.tenant, source.spec.network)
-    assert network
-    vpc = resources.Key("VPC", source.metadata.tenant, network.spec.vpc)
-    tables = served.ledger.plan.extract(vpc, [asked.source, asked.destination])
+    tables = served.ledger.plan.extract(_vpc(state, source), [asked.source, asked.destination])
     rehearsed = rehearsal.Rehearsal(tables, map(_setting, _hosts(state, tables)))
     first = _walk(rehearsed, source, asked)
     rehearsed.fleet.now += NEXT_AFTER_NS
@@ -79,11 +76,13 @@ def flow(state: states.State, question: Question) -> reports.Flow:
         message = f"{destination} is its own address, and what it sends there never leaves it"
         raise _invalid(named, "to", message, "name another endpoint")
     check_ports(named, protocol, question.source_port, question.port, needed=True)
-    if not 0 <= question.bytes <= PACKET_BYTES_MAX:
-        message = f"{question.bytes} is no length of an IP packet"
-        raise _invalid(named, "bytes", message, f"give up to {PACKET_BYTES_MAX}")
     port = question.source_port or (0 if protocol == "icmp" else SOURCE_PORT)
-    return reports.Flow(source, destination, protocol, port, question.port, question.bytes)
+    asked = reports.Flow(source, destination, protocol, port, question.port, question.bytes)
+    shortest = rehearsal.shortest(protocol, addresses.family(source))
+    if question.bytes and not shortest <= question.bytes <= PACKET_BYTES_MAX:
+        message = f"{question.bytes} is no length of an IP packet that holds {protocol}"
+        raise _invalid(named, "bytes", message, f"give {shortest} to {PACKET_BYTES_MAX}")
+    return asked
 
 
 def target(state: states.State, source: resources.Endpoint, to: str) -> str:
@@ -101,9 +100,21 @@ def target(state: states.State, source: resources.Endpoint, to: str) -> str:
         raise errors.NotFound(
             [errors.Problem(named, "", "there is no such endpoint", remedy, "not_found")]
         )
+    vpc, other = _vpc(state, source), _vpc(state, found)
+    if vpc != other:
+        message = f"it is in {other}, {resources.key_of(source)} in {vpc}: nothing passes between"
+        remedy = f"say its address to ask who answers there in {vpc}"
+        raise _invalid(str(key), "", message, remedy)
     mine = {addresses.family(address) for address in source.status.addresses}
     shared = (a for a in found.status.addresses if addresses.family(a) in mine)
     return next(shared, found.status.addresses[0])
+
+
+def _vpc(state: states.State, endpoint: resources.Endpoint) -> resources.Key:
+    tenant = endpoint.metadata.tenant
+    network = state.network(tenant, endpoint.spec.network)
+    assert network
+    return resources.Key("VPC", tenant, network.spec.vpc)
 
 
 def check_ports(named: str, protocol: str, source_port: int, port: int, *, needed: bool) -> None:

@@ -46,7 +46,7 @@ def command(
     with found.client() as client:
         explanation = client.explain(
             words.endpoint(source, found),
-            to,
+            words.target(to),
             protocol,
             source_port=source_port,
             port=port,

@@ -68,7 +68,7 @@ def command(
     if not (to or live):
         raise click.UsageError("trace to where? name an endpoint or an address, or say --live")
     wish = reports.TraceWish(
-        to=to,
+        to=words.target(to),
         protocol=protocol or "",
         port=port,
         source_port=source_port,
@@ -106,6 +106,8 @@ def _sent(
     else:
         click.echo(f"{trace.tenant}/{trace.endpoint}: {courses.flow(trace.flow)}")
     good = [_packet(explanation, trace, n, s, form) for n, s in enumerate(packets, start=1)]
+    for note in explanation.notes if not form else ():
+        click.echo(f"\nnote: {note}")
     if trace.error:
         raise failures.Failure(f"{words.text(endpoint)}: {trace.error}")
     return all(good)
