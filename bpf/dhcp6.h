@@ -226,11 +226,16 @@ static __noinline int dhcp6_send(struct __sk_buff *skb, const struct host_config
 				 const struct port *port, const struct dhcp6_asked *asked)
 {
 	struct dhcp6_answer *answer = answer_scratch();
-	__u32 client_bytes = asked->client_bytes, bytes;
+	__u64 client_bytes = asked->client_bytes - 1;
 	struct address router;
+	__u32 bytes;
 
-	if (!answer || !client_bytes || client_bytes > DHCP6_CLIENT_ID_MAX)
+	/* To Linux 6.1's verifier "not zero" is no lower bound, but a sum with 1 has one; to the
+	 * compiler it would be a detour. */
+	asm volatile("" : "+r"(client_bytes));
+	if (!answer || client_bytes >= DHCP6_CLIENT_ID_MAX)
 		return REASON_DHCP_IGNORED;
+	client_bytes++;
 	__builtin_memset(answer, 0, sizeof(*answer));
 	if (bpf_skb_load_bytes(skb, asked->client_at, answer->rest, client_bytes))
 		return REASON_DHCP_IGNORED;

@@ -106,15 +106,20 @@ static __always_inline bool icmp_budget_spend(__u32 ifindex, __u64 now)
 	return true;
 }
 
-/* How much is quoted of the packet: what there is of it, by its header and by its frame. */
-static __always_inline __u32 icmp_quote_bytes(const struct __sk_buff *skb,
+/* How much is quoted of the packet: what there is of it, by its header and by its frame. The
+ * compiler, not told that it is bounded, leaves the caller's checks in, which Linux 6.1's
+ * verifier needs: it forgets bounds that were found in another register, or in 32 bits. */
+static __always_inline __u64 icmp_quote_bytes(const struct __sk_buff *skb,
 					      const struct icmp_error *error, __u32 header_says)
 {
-	__u32 bytes = skb->len - error->at;
+	__u64 bytes = skb->len - error->at;
 
 	if (bytes > header_says)
 		bytes = header_says;
-	return bytes > QUOTE_BYTES ? QUOTE_BYTES : bytes;
+	if (bytes > QUOTE_BYTES)
+		bytes = QUOTE_BYTES;
+	asm volatile("" : "+r"(bytes));
+	return bytes;
 }
 
 static __always_inline void icmp_head_write(struct icmp_head *icmp, const struct icmp_error *error)
@@ -129,7 +134,7 @@ static __noinline bool icmp_error_ipv4(struct __sk_buff *skb, const struct host_
 {
 	struct icmp_error_ipv4 *answer = answer_scratch();
 	struct iphdr ip;
-	__u32 bytes;
+	__u64 bytes;
 
 	if (!answer || bpf_skb_load_bytes(skb, error->at, &ip, sizeof(ip)))
 		return false;
@@ -154,7 +159,7 @@ static __noinline bool icmp_error_ipv6(struct __sk_buff *skb, const struct host_
 {
 	struct icmp_error_ipv6 *answer = answer_scratch();
 	struct ipv6hdr ip;
-	__u32 bytes;
+	__u64 bytes;
 
 	if (!answer || bpf_skb_load_bytes(skb, error->at, &ip, sizeof(ip)))
 		return false;

@@ -23,10 +23,12 @@ static __always_inline __u32 holder_score(const struct address *holder, __u16 po
 	return hash_mix(port ^ hash_mix(hash_fold(holder)));
 }
 
-/* Has it left PROBEs without an answer? */
+/* Has it left PROBEs without an answer? Copied, since to the verifier what a global function
+ * is given can't be a key before Linux 6.2. */
 static __always_inline bool is_silent(const struct address *holder, __u64 now)
 {
-	__u64 *until = bpf_map_lookup_elem(&silent_holders, holder);
+	const struct address key = *holder;
+	__u64 *until = bpf_map_lookup_elem(&silent_holders, &key);
 
 	return until && *until >= now;
 }
@@ -39,11 +41,9 @@ static __always_inline int holder_best(const struct transit_set *set, __u16 port
 	int chosen = -1;
 	__u32 best = 0;
 
-	for (int i = 0; i < LIMIT_HOLDERS; i++) {
+	for (int i = 0; i < LIMIT_HOLDERS && i < set->count; i++) {
 		__u32 score = holder_score(&holders[i], port);
 
-		if (i >= set->count)
-			break;
 		if ((chosen >= 0 && score <= best) || (!silent_too && is_silent(&holders[i], now)))
 			continue;
 		chosen = i;

@@ -125,6 +125,12 @@ static __noinline int gone_tell_tcx(struct __sk_buff *skb, const struct host_con
 }
 
 /* FIXED_GSO: segments keep their size, so a 64 KB packet stays whole. */
+static __always_inline bool tunnel_cut(struct __sk_buff *skb, __u32 bytes, __u64 flags)
+{
+	return !bpf_skb_adjust_room(skb, -(int)bytes, BPF_ADJ_ROOM_MAC,
+				    BPF_F_ADJ_ROOM_FIXED_GSO | flags);
+}
+
 static __noinline int deliver_tunnelled(struct __sk_buff *skb, const struct host_config *config,
 					struct tunnel *t, const struct passage *passage,
 					const struct local_endpoint *to)
@@ -139,13 +145,13 @@ static __noinline int deliver_tunnelled(struct __sk_buff *skb, const struct host
 	struct iphdr inner = *inner_ip_of(t);
 	int left = ecn_combine(&inner, t->outer->tos);
 	bool marked = inner.tos != inner_ip_of(t)->tos;
-	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO |
-		      (inner.version == 6 ? ADJ_ROOM_DECAP_L3_IPV6 : 0);
 
 	*ADDRESS(arrival.source.address) = passage->source;
 	if (left != GO_ON)
 		return left;
-	if (bpf_skb_adjust_room(skb, -(int)t->bytes, BPF_ADJ_ROOM_MAC, flags))
+	if (inner.version == 6)
+		arrival.mistyped = !tunnel_cut(skb, t->bytes, ADJ_ROOM_DECAP_L3_IPV6);
+	if ((inner.version != 6 || arrival.mistyped) && !tunnel_cut(skb, t->bytes, 0))
 		return REASON_DECAPSULATION_FAILED;
 	if (marked && bpf_skb_store_bytes(skb, sizeof(struct ethhdr), &inner, sizeof(inner), 0))
 		return REASON_DECAPSULATION_FAILED;
