@@ -193,6 +193,8 @@ static __always_inline bool is_udp(struct __sk_buff *skb, const struct departure
 
 static __always_inline int ipv4_answer(struct __sk_buff *skb, const struct departure *d)
 {
+	if (d->packet.ports == DHCP_ANSWER_PORTS && is_udp(skb, d))
+		return REASON_DHCP_IGNORED;
 	if (d->packet.ports != DHCP_PORTS || !is_udp(skb, d))
 		return GO_ON;
 	return dhcp_answer(skb, d->config, d->port, d->packet.transport.offset);
@@ -203,6 +205,8 @@ static __always_inline int ipv6_answer(struct __sk_buff *skb, const struct depar
 	struct frame frame = frame_of_skb(skb);
 	const __u8 *type;
 
+	if (d->packet.ports == DHCP6_ANSWER_PORTS && is_udp(skb, d))
+		return REASON_DHCP_IGNORED;
 	if (d->packet.ports == DHCP6_PORTS && is_udp(skb, d))
 		return dhcp6_answer(skb, d->config, d->port, d->packet.transport.offset);
 	if (nd_may_hide(&d->packet.transport, d->packet.hops))

@@ -35,7 +35,7 @@
 	REASON(RETURNED_IGNORED, TAKEN, "LOOKUP came back from a table; nobody is to be told, or not now") \
 	REASON(ARP_IGNORED, TAKEN, "ARP packet that needs no answer (own address, reply)") \
 	REASON(ND_IGNORED, TAKEN, "neighbour discovery that needs no answer, or isn't a workload's to send") \
-	REASON(DHCP_IGNORED, TAKEN, "DHCP message that needs no answer") \
+	REASON(DHCP_IGNORED, TAKEN, "DHCP message that needs no answer, or isn't a workload's to send") \
 	REASON(HINT_TAKEN, TAKEN, "HINT taken into the location cache") \
 	REASON(HINT_STALE, TAKEN, "HINT older than what is known, or of a local address") \
 	REASON(TRUNCATED, DROP, "shorter than its headers say") \

@@ -291,7 +291,7 @@ class Chance:
     def upper(self, four: bool) -> tuple[int, bytes]:
         """(protocol, transport header and payload)"""
         more = bytes(self.some((0, 1, 4, 8, 20, 60, 100, 130, 200, 280, 540, self.below(1500))))
-        source, destination = self.some((4000, 68, 546, 67)), self.some((53, 67, 547, 80))
+        source, destination = self.some((4000, 68, 546, 67, 547)), self.some((53, 67, 547, 68, 546))
         ports = struct.pack("!HH", source, destination)
         kind = self.below(10)
         if kind < 3:

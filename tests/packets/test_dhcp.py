@@ -189,7 +189,7 @@ def test_walk_over_the_options(host: Host, options: bytes, answer: int | None) -
         (asked(kind(REQUEST) + option(54, ipv4(B)) + option(50, ipv4(A))), "DHCP_IGNORED"),
         (asked(kind(DISCOVER), ip={"flags": "MF"}), "MULTICAST"),
         (asked(kind(DISCOVER), ip={"frag": 1}), "MULTICAST"),
-        (asked(kind(DISCOVER), upper=UDP(sport=67, dport=68)), "MULTICAST"),
+        (asked(kind(DISCOVER), upper=UDP(sport=67, dport=68)), "DHCP_IGNORED"),
         (asked(kind(DISCOVER), ip={"proto": 6}), "MULTICAST"),
     ],
     ids=frames.named,
@@ -210,6 +210,22 @@ def test_udp_length_and_ip_options_change_nothing(host: Host) -> None:
 def test_network_without_ipv4_gives_no_lease(host: Host) -> None:
     host.port(subnet="")
     assert host.run("endpoint", asked(kind(DISCOVER))).reason == "DHCP_IGNORED"
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (frames.sent(B, l4=UDP(sport=67, dport=68)), "DHCP_IGNORED"),
+        (frames.sent6(backplane.B6, l4=UDP(sport=547, dport=546)), "DHCP_IGNORED"),
+        (frames.sent(B, l4=UDP(sport=547, dport=546)), "DELIVERED_SAME_HOST"),
+        (frames.sent6(backplane.B6, l4=UDP(sport=67, dport=68)), "DELIVERED_SAME_HOST"),
+        (frames.sent(B, l4=frames.TCP(sport=67, dport=68)), "DELIVERED_SAME_HOST"),
+        (frames.sent(B, l4=UDP(sport=67, dport=67)), "DELIVERED_SAME_HOST"),
+    ],
+    ids=frames.named,
+)
+def test_no_workload_is_anothers_server(host: Host, packet: bytes, reason: str) -> None:
+    assert host.run("endpoint", packet).reason == reason
 
 
 SOLICIT, ADVERTISE, REQUEST6, CONFIRM, RENEW, REBIND, REPLY = 1, 2, 3, 4, 5, 6, 7

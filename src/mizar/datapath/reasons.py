@@ -41,7 +41,7 @@ RETURNED_TOLD ANSWERED LOOKUP came back from a table; the endpoint was told by I
 RETURNED_IGNORED TAKEN LOOKUP came back from a table; nobody is to be told, or not now
 ARP_IGNORED TAKEN ARP packet that needs no answer (own address, reply)
 ND_IGNORED TAKEN neighbour discovery that needs no answer, or isn't a workload's to send
-DHCP_IGNORED TAKEN DHCP message that needs no answer
+DHCP_IGNORED TAKEN DHCP message that needs no answer, or isn't a workload's to send
 HINT_TAKEN TAKEN HINT taken into the location cache
 HINT_STALE TAKEN HINT older than what is known, or of a local address
 TRUNCATED DROP shorter than its headers say

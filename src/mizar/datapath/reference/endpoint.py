@@ -79,6 +79,8 @@ def _step_6(run: Passage, port: Port, packet: Datagram) -> End | None:
             return dhcp.dhcp4(run, port, packet)
         if ends == (False, 546, 547):
             return dhcp.dhcp6(run, port, packet)
+        if ends in ((True, 67, 68), (False, 547, 546)):
+            return End("DHCP_IGNORED")
     if _may_hide_discovery(packet):
         return End("ND_IGNORED")
     if not packet.is_ipv4 and transport.protocol == ICMPV6:
