@@ -17,7 +17,7 @@ static __always_inline int hint_take(const struct frame *frame, const struct hos
 
 	if ((void *)(hint + 1) > frame->end)
 		return REASON_TRUNCATED;
-	return location_hint(t->vni, hint, clock_ns(config));
+	return location_hint(config, t->vni, hint, clock_ns(config));
 }
 
 /* A PROBE goes back to its sender with another type and flags. */

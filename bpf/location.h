@@ -60,8 +60,10 @@ static __always_inline int location_gone(const struct endpoint_key *endpoint,
 	return REASON_HINT_TAKEN;
 }
 
-/* A HINT about an endpoint of VPC `vni`; `hint` is in the packet, and checked to be. */
-static __always_inline int location_hint(__u32 vni, const struct hint_option *hint, __u64 now)
+/* A HINT about an endpoint of VPC `vni`; `hint` is in the packet, and checked to be. That it is
+ * at this host, without being in `local`, is old news: no way leads from a host to itself. */
+static __always_inline int location_hint(const struct host_config *config, __u32 vni,
+					 const struct hint_option *hint, __u64 now)
 {
 	struct endpoint_key endpoint = {.vni = vni};
 	struct location hinted = {
@@ -77,7 +79,8 @@ static __always_inline int location_hint(__u32 vni, const struct hint_option *hi
 		return location_gone(&endpoint, hint, known);
 	if (known && known->generation > hinted.generation)
 		return REASON_HINT_STALE;
-	if (bpf_map_lookup_elem(&local, &endpoint))
+	if (address_equal(ADDRESS(hint->host), ADDRESS(config->host)) ||
+	    bpf_map_lookup_elem(&local, &endpoint))
 		return REASON_HINT_STALE;
 	*ADDRESS(hinted.host) = *ADDRESS(hint->host);
 	hinted.asked_ns = known ? known->asked_ns : 0;

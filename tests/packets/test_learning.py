@@ -180,6 +180,12 @@ def test_hint_about_a_local_address_is_refused(host: Host, uplink: str) -> None:
     assert host.located(A) is None
 
 
+def test_hint_that_it_is_at_this_host_is_old_news(host: Host, uplink: str) -> None:
+    """Its endpoint has gone from here since; a way to oneself would lose packets for a second."""
+    assert host.run(uplink, tell(REMOTE, HOST, 99)).reason == "HINT_STALE"
+    assert host.run("endpoint", sent(REMOTE)).reason == "SENT_SWITCH"
+
+
 @pytest.mark.parametrize("generation", [0, 5, 6])
 def test_hint_that_it_is_gone_forgets_whatever_the_generation(
     host: Host, uplink: str, generation: int

@@ -52,7 +52,7 @@ def take_hint(run: Passage, hint: Hint) -> End:
             return End("HINT_STALE")
         run.locate(hint.endpoint, None)
         return End("HINT_TAKEN")
-    if run.local(hint.endpoint) is not None:
+    if hint.host == run.config.host or run.local(hint.endpoint) is not None:
         return End("HINT_STALE")
     if known is not None and known.generation > hint.generation:
         return End("HINT_STALE")
