@@ -287,6 +287,22 @@ def test_an_agent_resumes_with_deltas_and_after_a_restart_gets_a_snapshot(server
     run(body, server)
 
 
+def test_an_agent_that_resumes_and_has_missed_nothing_hears_that_reports_are_taken(server, client):
+    async def body(agents):
+        await apply(client, *serverkit.shop())
+        h1 = await agents.join("h1")
+        await serverkit.eventually(lambda: h1.updates and h1.hello.revision)
+        await h1.disconnect()
+        h1.updates.clear()
+        await h1.connect()
+        await serverkit.eventually(lambda: h1.updates)
+        [update] = h1.updates
+        assert (update.reports, update.snapshot) == (True, False)
+        assert (update.upserts, update.deletes) == ([], [])
+
+    run(body, server)
+
+
 def test_a_revision_of_another_life_of_the_server_counts_for_nothing(server, client):
     async def body(agents):
         h1 = serverkit.Agent(server, "h1")

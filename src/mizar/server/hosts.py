@@ -149,6 +149,9 @@ class _Session:
         return hello.revision if same_life and hello.revision else None
 
     async def _send(self, place: int | None) -> None:
+        if place is not None:
+            # There may be no news for long, and agents report to whom has said that it listens.
+            await self._send_message(_update(self._epoch, place, False, ()))
         while not self._feed.ended:
             news = self._feed.news
             if place is None or not self._feed.covers(place):
