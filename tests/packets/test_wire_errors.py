@@ -18,6 +18,7 @@ from mizar.datapath import namespaces
 A, B, C2 = "10.0.0.11", "10.0.0.12", "10.0.1.23"
 NO_ENDPOINT, NO_NETWORK = "10.0.0.77", "10.9.9.9"
 GATEWAY = "10.0.0.1"
+TRANSFERS_MAX = 10
 RAISED_MTU = 9000
 SOL_PACKET, PACKET_AUXDATA, CHECKSUM_NOT_READY = 263, 8, 1 << 3
 ETH_P_ALL = 3
@@ -158,10 +159,13 @@ def test_questions_are_cut_out_of_whole_segments(
 ) -> None:
     """Under a running transfer the locations go again and again: whole TSO packets are cloned."""
     locations = hosts.hosts[1].loaded.maps["locations"]
-    before = hosts.counters(1)
+    before = after = hosts.counters(1)
     with own_tunnels(hosts, of) if inner else contextlib.nullcontext(), losing(locations):
-        wire.transfer(hosts, A, C2, to=inner or of(C2), size=size)
-    after = hosts.counters(1)
+        for _ in range(TRANSFERS_MAX):  # a fast one is over before a location is lost twice
+            wire.transfer(hosts, A, C2, to=inner or of(C2), size=size)
+            after = hosts.counters(1)
+            if after["SENT_LOOKUP"][0] > before["SENT_LOOKUP"][0] + 1:
+                break
     assert after["SENT_LOOKUP"][0] > before["SENT_LOOKUP"][0] + 1
     assert after["ENCAPSULATION_FAILED"] == before["ENCAPSULATION_FAILED"]
     assert after["HINT_TAKEN"][0] > before["HINT_TAKEN"][0]
