@@ -85,14 +85,14 @@ def test_a_host_whose_agent_is_gone_is_not_called_free_of_losses(server):
             gone, _ = await agents.join("h1", "h2")
             await gone.disconnect()
             await serverkit.eventually(
-                lambda: "not known of h1: the agent" in server.mizar("drops").stderr
+                lambda: "not known of h1, h2: no" in server.mizar("drops").stderr
             )
         with serverkit.Server.client(server) as client:
             await asyncio.to_thread(serverkit.apply, client, *serverkit.shop(["a"], ["h1"]))
         asked = (["--host", "h1"], ["--endpoint", "acme/a"], ["--endpoint", "acme/none"])
         return [server.mizar("drops", *words).stderr for words in asked]
 
-    said = "not known of h1: the agent is not connected\n"
+    said = "not known of h1: no report from the agent\n"
     refused = "error: Endpoint acme/none: it doesn't exist; see mizar get endpoints -n acme\n"
     assert asyncio.run(whole()) == [said, said, refused]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -198,3 +200,8 @@ def test_addresses(text: str, expected: tuple[str, int, str, str]) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="is no server address"):
         address.read(text)
+
+
+def test_a_socket_that_is_not_ours_is_no_stopped_server() -> None:
+    refused = errors.Unreachable("unix:/run/mizar/server.sock", os.strerror(errno.EACCES))
+    assert str(refused).endswith("Permission denied; its socket is root's; use sudo")

@@ -6,15 +6,18 @@ the rest. Their texts are fit for a user.
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 class Unreachable(Exception):  # noqa: N818 - says what is so
     """Nobody answers at the address."""
 
     def __init__(self, where: str, cause: str) -> None:
-        super().__init__(
-            f"cannot reach the server at {where}: {cause}; is the server running? "
-            "start it with mizar server, or set MIZAR_SERVER"
-        )
+        remedy = "is the server running? start it with mizar server, or set MIZAR_SERVER"
+        if cause == os.strerror(errno.EACCES):
+            remedy = "its socket is root's; use sudo"
+        super().__init__(f"cannot reach the server at {where}: {cause}; {remedy}")
 
 
 class Failed(Exception):  # noqa: N818

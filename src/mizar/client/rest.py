@@ -47,7 +47,7 @@ Resources = list[resources.Resource]
 
 
 class Losses(msgspec.Struct, frozen=True):
-    """``omitted``: rows that the server had no room for. ``silent``: hosts whose agent is gone."""
+    """``omitted``: rows that the server had no room for. ``silent``: hosts not heard of."""
 
     items: list[reports.Loss]
     omitted: int = 0

@@ -261,10 +261,10 @@ class Lab:
         self.wait_hosts()
 
     def wait_hosts(self) -> None:
-        """Returns when every host has registered and is Ready."""
+        """Returns when every host has registered and is Ready, its agent connected."""
         for host in self.layout.hosts:
             agent = f"agent-{host.name}"
-            self._wait(agent, functools.partial(self._host_ready, host.name), "is Ready")
+            self._wait(agent, functools.partial(self._host_answers, host.name), "is Ready")
 
     def _problems(self) -> Iterator[str]:
         """What makes a lab useless as it is, found without waiting."""
@@ -282,6 +282,11 @@ class Lab:
 
     def _host_ready(self, name: str) -> bool:
         return any(host.metadata.name == name and _ready(host) for host in self.all_of("Host"))
+
+    def _host_answers(self, name: str) -> bool:
+        """A host stays Ready for a while when its agent or the server has ended."""
+        with self.client() as client:
+            return self._host_ready(name) and name not in client.drops(host=name).silent
 
     def _check_free(self) -> None:
         _check_root()

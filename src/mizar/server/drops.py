@@ -38,8 +38,8 @@ class LossEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LossList(msgspec.Struct, frozen=True):
-    """``omitted``: rows that there was no room for. ``silent``: hosts asked about whose agent is
-    gone, and with it what it would tell."""
+    """``omitted``: rows that there was no room for. ``silent``: hosts asked about whose agent
+    is gone, or has just come and not reported."""
 
     items: list[reports.Loss]
     omitted: int
@@ -89,8 +89,7 @@ class Drops:
         found = [loss for loss in map(self._told, self._rows) if chosen(loss)]
         found.sort(key=lambda loss: loss.host)
         hosts = [one.metadata.name for one in self._controller.ledger.state.list("Host")]
-        connected = self._controller.readiness.is_connected
-        silent = [name for name in hosts if host in ("", name) and not connected(name)]
+        silent = [name for name in hosts if host in ("", name) and name not in self._hosts]
         return LossList(found, sum(map(len, self._omitted.values())), silent)
 
     async def lines(self, chosen: Callable[[reports.Loss], bool]) -> AsyncIterator[bytes]:

@@ -70,7 +70,7 @@ def _print(found: rest.Losses, form: str | None) -> None:
     if found.silent:
         names = ", ".join(found.silent[:NAMES_MAX])
         more = f" and {len(found.silent) - NAMES_MAX} more" if found.silent[NAMES_MAX:] else ""
-        click.echo(f"not known of {names}{more}: the agent is not connected", err=True)
+        click.echo(f"not known of {names}{more}: no report from the agent", err=True)
     if found.omitted:
         click.echo(f"{found.omitted} more rows: the server has no room for them", err=True)
 
