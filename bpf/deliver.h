@@ -14,17 +14,15 @@ struct arrival {
 	struct endpoint_key destination;
 	struct address origin;  /* zero: not known */
 	__u32 identity;
-	bool mistyped;          /* IPv6, and skb->protocol says IPv4 */
 };
 
 /* `skb` begins with an Ethernet header, whatever is in it. Written by helper, not in
- * place: see uplink_tcx. A mistyped packet goes through the veth pair's queue, where the
- * kernel reads its type from the Ethernet header; redirect_peer would hand it to IPv4. */
+ * place: see uplink_tcx. */
 static __always_inline int endpoint_receive(struct __sk_buff *skb,
-					    const struct host_config *config, bool mistyped,
+					    const struct host_config *config,
 					    const struct local_endpoint *to)
 {
-	struct ethhdr ethernet = {.h_proto = mistyped ? bpf_htons(ETH_P_IPV6) : skb->protocol};
+	struct ethhdr ethernet = {.h_proto = skb->protocol};
 	long action;
 
 	mac_copy(ethernet.h_dest, to->mac);
@@ -34,7 +32,7 @@ static __always_inline int endpoint_receive(struct __sk_buff *skb,
 	/* What XDP stripped was judged by the inner MAC: the stack took it for a stranger's. */
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
-	if (to->kind == INTERFACE_TAP || mistyped)
+	if (to->kind == INTERFACE_TAP)
 		action = bpf_redirect(to->ifindex, 0);
 	else
 		action = bpf_redirect_peer(to->ifindex, 0);
@@ -52,7 +50,7 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct host_conf
 	if (!address_is_zero(&arrival->origin) &&
 	    !address_equal(&arrival->origin, ADDRESS(config->host)))
 		location_learn(&arrival->source, &arrival->origin, arrival->identity, now);
-	left = endpoint_receive(skb, config, arrival->mistyped, to);
+	left = endpoint_receive(skb, config, to);
 	return left == GO_ON ? REASON_DELIVERED : left;
 }
 

@@ -125,10 +125,23 @@ static __noinline int gone_tell_tcx(struct __sk_buff *skb, const struct host_con
 }
 
 /* FIXED_GSO: segments keep their size, so a 64 KB packet stays whole. */
-static __always_inline bool tunnel_cut(struct __sk_buff *skb, __u32 bytes, __u64 flags)
+static __always_inline bool room_cut(struct __sk_buff *skb, __u32 bytes, __u64 flags)
 {
 	return !bpf_skb_adjust_room(skb, -(int)bytes, BPF_ADJ_ROOM_MAC,
 				    BPF_F_ADJ_ROOM_FIXED_GSO | flags);
+}
+
+/* What has IPv6 inside must become IPv6 to the kernel. Without the flag for it the helper for
+ * translation does that; the room that it makes for the longer header goes with the tunnel. */
+static __always_inline bool tunnel_cut(struct __sk_buff *skb, __u32 bytes, bool is_ipv6)
+{
+	const __u32 longer = sizeof(struct ipv6hdr) - sizeof(struct iphdr);
+
+	if (!is_ipv6)
+		return room_cut(skb, bytes, 0);
+	return room_cut(skb, bytes, ADJ_ROOM_DECAP_L3_IPV6) ||
+	       (!bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0) &&
+		room_cut(skb, bytes + longer, 0));
 }
 
 static __noinline int deliver_tunnelled(struct __sk_buff *skb, const struct host_config *config,
@@ -149,9 +162,7 @@ static __noinline int deliver_tunnelled(struct __sk_buff *skb, const struct host
 	*ADDRESS(arrival.source.address) = passage->source;
 	if (left != GO_ON)
 		return left;
-	if (inner.version == 6)
-		arrival.mistyped = !tunnel_cut(skb, t->bytes, ADJ_ROOM_DECAP_L3_IPV6);
-	if ((inner.version != 6 || arrival.mistyped) && !tunnel_cut(skb, t->bytes, 0))
+	if (!tunnel_cut(skb, t->bytes, inner.version == 6))
 		return REASON_DECAPSULATION_FAILED;
 	if (marked && bpf_skb_store_bytes(skb, sizeof(struct ethhdr), &inner, sizeof(inner), 0))
 		return REASON_DECAPSULATION_FAILED;
