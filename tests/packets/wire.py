@@ -209,7 +209,8 @@ def add_host(
     ):
         run(netns, command)
     run(underlay, f"ip link set p{number} master middle up")
-    loaded = objects.load(wire.specs, max_entries={"switch_endpoints": 64, "locations": 64})
+    # Kernels before 6.16 empty a small LRU map whenever a CPU needs a row.
+    loaded = objects.load(wire.specs, max_entries={"switch_endpoints": 64, "locations": 4096})
     stack.callback(loaded.close)
     host = Host(number, netns, loaded, [])
     stack.callback(lambda: [link.close() for link in host.attached])
