@@ -234,6 +234,16 @@ class Agents:
         return agents if len(agents) > 1 else agents[0]
 
 
+def run(body, server):
+    """Runs ``body`` with the agents of this test."""
+
+    async def whole():
+        async with Agents(server) as agents:
+            await asyncio.wait_for(body(agents), 30)
+
+    asyncio.run(whole())
+
+
 async def eventually(condition, wait_s=WAIT_S):
     """As `until`, inside an event loop: ``condition`` may block shortly."""
     deadline = time.monotonic() + wait_s

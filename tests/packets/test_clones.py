@@ -3,7 +3,6 @@
 The clones are seen on the interface that a test run's packet comes from.
 """
 
-import hashing
 import pytest
 from backplane import (
     A_IDENTITY,
@@ -27,6 +26,8 @@ from backplane import (
 )
 from frames import CONTROL, TCP, geneve, identity, option, origin, sent, sent6
 from scapy.layers.inet import IP, UDP
+
+from mizar.datapath.reference import hashing
 
 LOOKUP, ASK = 5, 6
 LOOKUP_MARK, ASK_MARK = 0x4D5A1001, 0x4D5A1002
@@ -163,9 +164,9 @@ def test_question_takes_its_flows_port_and_holder(host: Host) -> None:
     for number in range(20):
         packet = sent(REMOTE, l4=TCP(sport=number, dport=9))
         outer, _ = asked_of(host, packet, LOOKUP_MARK, "SENT_LOOKUP")
-        flow = hashing.flow(mapped(A), mapped(REMOTE), 6, number, 9)
-        assert outer[UDP].sport == hashing.source_port(flow)
-        chosen = hashing.holder(outer[UDP].sport, [mapped(holder) for holder in holders])
+        port = hashing.outer_port(mapped(A), mapped(REMOTE), number << 16 | 9, 6)
+        assert outer[UDP].sport == port
+        chosen = hashing.choose([mapped(holder) for holder in holders], port)
         assert mapped(outer.dst) == chosen
 
 

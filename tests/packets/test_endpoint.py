@@ -1,6 +1,5 @@
 """What leaves an endpoint: the tunnel's bytes, routing's price, delivery on the same host, ARP."""
 
-import hashing
 import pytest
 from backplane import (
     A_IDENTITY,
@@ -25,6 +24,8 @@ from backplane import (
 from frames import ICMP, IP, TCP, UDP, arp, geneve, identity, named, origin, sent
 from scapy.layers.l2 import ARP, Ether
 from scapy.layers.sctp import SCTP
+
+from mizar.datapath.reference import hashing
 
 
 def parts(packet: bytes) -> tuple[IP, UDP, bytes]:
@@ -97,8 +98,9 @@ def test_source_port_is_the_flows_hash(
 ) -> None:
     host.location(REMOTE, PEER)
     _, udp, _ = parts(host.run("endpoint", packet).packet)
-    expected = hashing.source_port(hashing.flow(mapped(A), mapped(REMOTE), *flow))
-    assert udp.sport == expected
+    protocol, source, destination = flow
+    ports = source << 16 | destination
+    assert udp.sport == hashing.outer_port(mapped(A), mapped(REMOTE), ports, protocol)
 
 
 def test_flows_spread_over_holders_and_stay_when_one_goes(host: Host) -> None:
@@ -110,7 +112,7 @@ def test_flows_spread_over_holders_and_stay_when_one_goes(host: Host) -> None:
             packet = sent(REMOTE, l4=UDP(sport=number, dport=9))
             outer, udp, _ = parts(host.run("endpoint", packet).packet)
             chosen[number] = outer.dst
-            assert mapped(outer.dst) == hashing.holder(udp.sport, [mapped(h) for h in left])
+            assert mapped(outer.dst) == hashing.choose([mapped(h) for h in left], udp.sport)
     assert all(150 < list(before.values()).count(holder) < 250 for holder in holders)
     assert all(after[n] == before[n] for n in before if before[n] != holders[2])
 

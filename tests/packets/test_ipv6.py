@@ -2,7 +2,6 @@
 
 import struct
 
-import hashing
 import pytest
 from backplane import (
     A6,
@@ -27,6 +26,8 @@ from scapy.layers.inet import IP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP
+
+from mizar.datapath.reference import hashing
 
 HOP, ROUTING, FRAGMENT, AH, NO_NEXT, DESTINATION = 0, 43, 44, 51, 59, 60
 TCP_NUMBER, UDP_NUMBER, SCTP_NUMBER, ICMPV6 = 6, 17, 132, 58
@@ -118,8 +119,9 @@ def test_source_port_is_the_flows_hash(
 ) -> None:
     host.location(REMOTE6, PEER)
     udp = IP(host.run("endpoint", packet).packet[14:])[UDP]
-    expected = hashing.source_port(hashing.flow(mapped(A6), mapped(REMOTE6), *flow))
-    assert udp.sport == expected
+    protocol, source, destination = flow
+    ports = source << 16 | destination
+    assert udp.sport == hashing.outer_port(mapped(A6), mapped(REMOTE6), ports, protocol)
 
 
 @pytest.mark.parametrize("hops", [2, 64, 255])

@@ -25,14 +25,6 @@ def client(server):
         yield client
 
 
-def run(body, server):
-    async def whole():
-        async with serverkit.Agents(server) as agents:
-            await asyncio.wait_for(body(agents), 30)
-
-    asyncio.run(whole())
-
-
 async def listed(client, path="/v1/drops", **query):
     answer = await asyncio.to_thread(client.get, path, params=query)
     assert answer.status_code == 200, answer.text
@@ -64,7 +56,7 @@ def test_rows_say_whose_the_packets_were_as_far_as_can_be_known(server, client):
             ("acme", "a", "prod"), ("acme", "", "prod"), ("", "", ""), ("", "", "")
         ]  # fmt: skip
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +74,7 @@ def test_rows_are_chosen(server, client, path, query, reasons):
         await lossy(agents, client)
         assert [row["reason"] for row in await listed(client, path, **query)] == reasons
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_an_unknown_tenant_is_refused(client):
@@ -102,7 +94,7 @@ def test_a_change_is_stamped_and_what_was_there_before_is_not(server, client):
             "SPOOFED_MAC": False, "NO_ENDPOINT": False, "NOT_HERE": False, "UPLINK_TX_ERRORS": True
         }  # fmt: skip
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_rows_that_are_gone_and_rows_of_hosts_that_have_left_vanish(server, client):
@@ -121,7 +113,7 @@ def test_rows_that_are_gone_and_rows_of_hosts_that_have_left_vanish(server, clie
             lambda: [r["host"] for r in client.get("/v1/drops").json()["items"]] == ["h2"]
         )
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_watch_tells_what_there_is_and_then_each_row_that_changes(server, client):
@@ -144,7 +136,7 @@ def test_a_watch_tells_what_there_is_and_then_each_row_that_changes(server, clie
         assert [event["type"] for event in told] == ["put", "put", "synced", "put"]
         assert told[-1]["object"]["reason"] == "SPOOFED_MAC"
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_the_board_has_room_for_so_many_rows_and_says_what_it_left_out(server, client):
@@ -161,4 +153,4 @@ def test_the_board_has_room_for_so_many_rows_and_says_what_it_left_out(server, c
         assert [row["packets"] for row in told] == [1, 2]
         assert client.get("/v1/drops").json()["omitted"] == 3
 
-    run(body, server)
+    serverkit.run(body, server)

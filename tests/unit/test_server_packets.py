@@ -24,14 +24,6 @@ def client(server):
         yield client
 
 
-def run(body, server):
-    async def whole():
-        async with serverkit.Agents(server) as agents:
-            await asyncio.wait_for(body(agents), 30)
-
-    asyncio.run(whole())
-
-
 async def shop(agents, client, *documents, reports=True):
     """Hosts h1 to h3, endpoints a and b on h1 and h2; by name."""
     joined = {name: await agents.join(name, reports=reports) for name in ("h1", "h2", "h3")}
@@ -65,7 +57,7 @@ def test_explain_walks_from_the_endpoint_to_the_other_ones_host(server, client):
         assert direct == ["SENT_DIRECT", "DELIVERED"]
         assert answer["notes"] == []
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_explain_says_what_makes_its_answer_uncertain(server, client):
@@ -80,7 +72,7 @@ def test_explain_says_what_makes_its_answer_uncertain(server, client):
         await serverkit.eventually(lambda: any("agent is not connected" in n for n in notes()))
         assert any("source port 40000 taken" in note for note in notes())
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +129,7 @@ def test_a_trace_is_asked_of_the_endpoints_host_and_gathers_what_all_hosts_repor
         steps = [(s["packet"], s["step"]["host"], s["step"]["next"]) for s in told["steps"]]
         assert steps == [(2, "h1", "host h2"), (2, "h2", "")]
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def report(trace, program, reason, next=""):
@@ -161,7 +153,7 @@ def test_live_packets_are_one_number_and_need_say_nothing_else(server, client):
         await serverkit.eventually(lambda: client.get(path).json()["omitted"] == 509)
         assert len(client.get(path).json()["steps"]) == 1000
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_trace_fails_with_its_agent(server, client):
@@ -177,7 +169,7 @@ def test_a_trace_fails_with_its_agent(server, client):
         assert status == 409
         assert "isn't connected" in refused["error"]["message"]
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_an_agent_that_knows_no_reports_is_never_asked(server, client):
@@ -188,7 +180,7 @@ def test_an_agent_that_knows_no_reports_is_never_asked(server, client):
         assert "too old to trace" in refused["error"]["message"]
         assert joined["h1"].traces == []
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_trace_is_its_endpoints_and_nobody_elses(server, client):
@@ -201,7 +193,7 @@ def test_a_trace_is_its_endpoints_and_nobody_elses(server, client):
             assert client.get(path).status_code == 404
         assert client.get(f"{A}/traces/x").status_code == 404
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +215,7 @@ def test_traces_that_make_no_sense_are_refused(server, client, wish, status, mes
         assert found == status
         assert message in refused["error"]["message"]
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_so_many_traces_are_kept_and_running_ones_are_not_given_up(server, client):
@@ -246,4 +238,4 @@ def test_so_many_traces_are_kept_and_running_ones_are_not_given_up(server, clien
         assert client.get(path).status_code == 404
         assert client.get(f"{A}/traces/{numbers[1]}").status_code == 200
 
-    run(body, server)
+    serverkit.run(body, server)

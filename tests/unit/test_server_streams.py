@@ -29,16 +29,6 @@ def client(server):
         yield client
 
 
-def run(body, server):
-    """Runs ``body`` with the agents of this test."""
-
-    async def whole():
-        async with serverkit.Agents(server) as agents:
-            await asyncio.wait_for(body(agents), 30)
-
-    asyncio.run(whole())
-
-
 async def ready(client, *paths):
     for path in paths:
         await serverkit.eventually(lambda path=path: serverkit.phase(client, path) == "Ready")
@@ -59,7 +49,7 @@ def test_a_manifest_becomes_entries_on_hosts_and_is_ready_once_acknowledged(serv
         assert [entry.name for entry in h2.table("endpoints")] == ["b"]
         assert len(h1.table("switch_endpoints")) == 2
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def moved_from(client):
@@ -84,7 +74,7 @@ def test_an_old_host_sends_on_until_a_while_after_the_new_one_is_ready(server, c
         await serverkit.eventually(lambda: not moved_from(client) and not h1.table("moved"))
         assert serverkit.phase(client, f"{ACME}/endpoints/a") == "Ready"
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_where_an_endpoint_moved_to_is_sent_before_its_own_entry_goes():
@@ -109,7 +99,7 @@ def test_a_move_goes_on_without_the_old_host_and_ends_after_a_restart(server, cl
         await asyncio.to_thread(server.start)
         await serverkit.eventually(lambda: not moved_from(client))
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_ready_waits_for_every_live_host_that_needs_the_resource(server, client):
@@ -127,7 +117,7 @@ def test_ready_waits_for_every_live_host_that_needs_the_resource(server, client)
         await ready(client, f"{ACME}/endpoints/a")
         assert not serverkit.message(client, f"{ACME}/endpoints/a")
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_an_endpoint_on_a_host_without_agent_waits_and_says_for_whom(server, client):
@@ -142,7 +132,7 @@ def test_an_endpoint_on_a_host_without_agent_waits_and_says_for_whom(server, cli
         await agents.join("h2", address="192.0.2.9")
         await ready(client, path)
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_dead_holder_blocks_nobody_and_the_host_says_so(server, client):
@@ -165,7 +155,7 @@ def test_a_dead_holder_blocks_nobody_and_the_host_says_so(server, client):
         await ready(client, "hosts/h2")
         assert {entry.address for entry in h2.table("switch_endpoints")} == {"10.0.0.2"}
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def holders(client):
@@ -206,7 +196,7 @@ def test_tables_of_a_dead_host_move_and_endpoints_wait_for_that(server, client):
         assert holders(client) == sorted([stays, taker])
         assert fleet[dead].table("switch_endpoints") == []
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_when_most_of_the_fleet_is_gone_nothing_moves(server, client):
@@ -224,7 +214,7 @@ def test_when_most_of_the_fleet_is_gone_nothing_moves(server, client):
         await ready(client, f"{ACME}/endpoints/a")
         assert holders(client) == before
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_failure_is_told_and_taken_back(server, client):
@@ -242,7 +232,7 @@ def test_a_failure_is_told_and_taken_back(server, client):
         await h1.ack()
         await ready(client, path)
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_deleting_takes_the_entries_from_the_hosts(server, client):
@@ -259,7 +249,7 @@ def test_deleting_takes_the_entries_from_the_hosts(server, client):
         await serverkit.eventually(lambda: set(h1.entries) == {("host", "h1", "")})
         assert client.get(f"/v1/{ACME}/endpoints/a").status_code == 404
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_an_agent_resumes_with_deltas_and_after_a_restart_gets_a_snapshot(server, client):
@@ -284,7 +274,7 @@ def test_an_agent_resumes_with_deltas_and_after_a_restart_gets_a_snapshot(server
         await ready(client, "hosts/h1")
         assert h1.entries == before
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_an_agent_that_resumes_and_has_missed_nothing_hears_that_reports_are_taken(server, client):
@@ -300,7 +290,7 @@ def test_an_agent_that_resumes_and_has_missed_nothing_hears_that_reports_are_tak
         assert (update.reports, update.snapshot) == (True, False)
         assert (update.upserts, update.deletes) == ([], [])
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_revision_of_another_life_of_the_server_counts_for_nothing(server, client):
@@ -312,7 +302,7 @@ def test_a_revision_of_another_life_of_the_server_counts_for_nothing(server, cli
         await h1.disconnect()
         assert h1.updates[0].snapshot
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_after_a_restart_ready_stays_ready_and_pending_goes_on(server, client):
@@ -338,7 +328,7 @@ def test_after_a_restart_ready_stays_ready_and_pending_goes_on(server, client):
         names = [line["object"]["metadata"]["name"] for line in told if line["type"] == "put"]
         assert set(names) == {"b"}
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_host_that_joins_gets_its_part_and_turns_nothing_pending(server, client):
@@ -353,7 +343,7 @@ def test_a_host_that_joins_gets_its_part_and_turns_nothing_pending(server, clien
         assert [client.get(f"/v1/{path}").json() for path in paths] == before
         assert set(h3.entries) == {("host", "h3", "")}
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +364,7 @@ def test_an_agent_that_does_not_fit_is_refused_with_the_reason(server, client, c
         assert reason in agent.refusal
         assert client.get("/v1/hosts").json()["items"] == []
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_second_agent_of_a_name_is_refused_while_the_first_is_live(server, client):
@@ -388,7 +378,7 @@ def test_a_second_agent_of_a_name_is_refused_while_the_first_is_live(server, cli
         await serverkit.eventually(lambda: again.updates)
         assert not again.refusal
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_a_slow_agent_gets_a_snapshot_and_the_server_keeps_no_queue_for_it(server, client):
@@ -412,7 +402,7 @@ def test_a_slow_agent_gets_a_snapshot_and_the_server_keeps_no_queue_for_it(serve
         assert any(update.snapshot for update in slow.updates)
         assert len(slow.table("switch_endpoints")) == 1
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_many_creates_at_once_share_commits_and_all_become_ready(server, client):
@@ -431,7 +421,7 @@ def test_many_creates_at_once_share_commits_and_all_become_ready(server, client)
         assert len(addresses) == 200
         await ready(client, *(f"{ACME}/endpoints/e{n}" for n in range(200)))
 
-    run(body, server)
+    serverkit.run(body, server)
 
 
 def test_watches_show_what_is_there_then_changes_and_end_with_the_server(server, client):
@@ -454,4 +444,4 @@ def test_watches_show_what_is_there_then_changes_and_end_with_the_server(server,
             assert took < 2
             assert list(lines) == []
 
-    run(body, server)
+    serverkit.run(body, server)
